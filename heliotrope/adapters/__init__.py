@@ -1,0 +1,1 @@
+"""One third-party client an adapter; nobody else imports that client."""

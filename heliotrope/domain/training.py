@@ -1,0 +1,36 @@
+"""What a training left behind, beside the model itself."""
+
+from datetime import datetime
+from typing import Any
+
+from heliotrope.domain.document import Document
+
+
+class SplitRange(Document):
+    """One part of the time-ordered split."""
+
+    rows: int
+    event_from: datetime | None = None
+    event_to: datetime | None = None
+
+
+class TrainingRecord(Document):
+    """How a model was fitted."""
+
+    train: SplitRange
+    calibration: SplitRange
+    holdout: SplitRange
+    estimator: str
+    """Dotted name of the fitted estimator."""
+    parameters: dict[str, Any]
+    seed: int
+    classes: tuple[str, ...]
+    """Class names in score order; empty for regression."""
+    importances: dict[str, float]
+    """Share of each feature in the permutation importance, summing to 1, largest first."""
+    curve: dict[str, tuple[float, ...]] = {}
+    """Loss by iteration: `train` and, where there is one, `validation`."""
+    seconds: float
+    peak_rss_bytes: int
+    warnings: tuple[str, ...] = ()
+    """What the libraries warned of while fitting."""

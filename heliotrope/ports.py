@@ -1,0 +1,163 @@
+"""What the services need of the outside, as Protocols. Adapters provide it; `bootstrap` chooses.
+
+Only what two adapters could differ in is a port. A fake with behaviour is an adapter like any
+other; there are no mocks of these.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from heliotrope.domain.snapshot import SnapshotRef
+from heliotrope.spec import ModelSpec, Source
+
+FloatMatrix = npt.NDArray[np.float32]
+FloatVector = npt.NDArray[np.float64]
+
+
+class SourceReader(Protocol):
+    """Reads the training data a person points at."""
+
+    def open(self, source: Source) -> AbstractContextManager[Any]:
+        """The source as an Ibis table expression, read lazily and out of core.
+
+        Raises:
+            NotFoundError: nothing is there.
+            DataFault: it is empty, or not in the format it claims (with line and column for CSV).
+            UnavailableError: the object store does not answer or refuses the credentials.
+        """
+        ...
+
+
+class SnapshotStore(Protocol):
+    """Keeps immutable snapshots, one Delta table a model."""
+
+    def write(self, model: str, batches: Iterator[Any], schema: Any, about: SnapshotRef
+              ) -> SnapshotRef:
+        """Replace the table's content by Arrow record batches in one transaction.
+
+        `about` carries what is known before writing; the answer has table, version, rows and
+        content hash filled in. Identical content to the newest version writes nothing and
+        answers with that version. Interrupted, it leaves no version.
+        """
+        ...
+
+    def open(self, ref: SnapshotRef) -> AbstractContextManager[Any]:
+        """One version as an Ibis table expression (holds `_row`); NotFoundError if vacuumed."""
+        ...
+
+    def latest(self, model: str, before: int | None = None) -> SnapshotRef | None:
+        """The newest snapshot, or the newest whose version is below `before`."""
+        ...
+
+
+class Scorer(Protocol):
+    """A model that answers: float32 matrix in, scores out."""
+
+    def score(self, features: FloatMatrix) -> FloatVector:
+        """[rows] for binary and regression, [rows, classes] for multiclass."""
+        ...
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """A model version as the registry knows it."""
+
+    model: str
+    version: str
+    run_id: str
+    created_at: datetime
+    aliases: tuple[str, ...]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    complete: bool
+    """False while a registration is under way or after one was killed."""
+
+
+class Registry(Protocol):
+    """Runs and model versions (MLflow)."""
+
+    def start_run(self, model: str, run_key: str, tags: Mapping[str, str]) -> str:
+        """Id of the run of this key, created if it is not there. Idempotent."""
+        ...
+
+    def find_run(self, run_key: str) -> str | None:
+        """Id of the run of this key."""
+        ...
+
+    def log(self, run_id: str, *, params: Mapping[str, Any] | None = None,
+            metrics: Mapping[str, float] | None = None,
+            tags: Mapping[str, str] | None = None) -> None:
+        """Add to a run; non-finite metrics are left out."""
+        ...
+
+    def log_series(self, run_id: str, name: str, values: Sequence[float]) -> None:
+        """A metric by step (a training curve)."""
+        ...
+
+    def log_files(self, run_id: str, folder: Path, to: str) -> None:
+        """Upload a folder's files under an artifact path."""
+        ...
+
+    def log_text(self, run_id: str, text: str, to: str) -> None:
+        """Upload one text file."""
+        ...
+
+    def finish_run(self, run_id: str, status: str) -> None:
+        """End a run: FINISHED, FAILED or KILLED."""
+        ...
+
+    def register(self, spec: ModelSpec, run_id: str, folder: Path, tags: Mapping[str, str],
+                 metrics: Mapping[str, float], example: Mapping[str, Any]) -> RegisteredVersion:
+        """Register a model folder as a new version, without an alias.
+
+        All or nothing: the version is complete, or it is gone again. `folder` holds the files of
+        `vocabulary` (ONNX_FILE, SERVING_FILE, SKOPS_FILE); `example` is one row of features.
+        """
+        ...
+
+    def discard_incomplete(self, model: str) -> list[str]:
+        """Delete the versions a killed registration left behind; answers which."""
+        ...
+
+    def set_alias(self, model: str, alias: str, version: str) -> None:
+        """Point an alias at a version."""
+        ...
+
+    def by_alias(self, model: str, alias: str) -> RegisteredVersion | None:
+        """The version an alias points at."""
+        ...
+
+    def version(self, model: str, version: str) -> RegisteredVersion:
+        """One version; NotFoundError names those there are."""
+        ...
+
+    def versions(self, model: str) -> list[RegisteredVersion]:
+        """All complete versions, newest first."""
+        ...
+
+    def models(self) -> list[str]:
+        """Names of all registered models."""
+        ...
+
+    def download(self, version: RegisteredVersion, to: Path) -> Path:
+        """The version's model folder on local disk."""
+        ...
+
+    def read_text(self, run_id: str, path: str) -> str:
+        """One text artifact of a run; NotFoundError if it is not there."""
+        ...
+
+    def artifact_uri(self, version: RegisteredVersion) -> str:
+        """Immutable URI of the model folder, one a storage initializer takes."""
+        ...
+
+    def run_url(self, run_id: str) -> str:
+        """Where a person sees the run."""
+        ...

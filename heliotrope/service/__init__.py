@@ -1,0 +1,1 @@
+"""Gather, decide, apply: each service gathers through ports, asks the domain, and applies."""

@@ -1,0 +1,127 @@
+"""Every name that two parts of Heliotrope must agree on, once.
+
+Aliases, tags, artifact and environment names are spelled here and nowhere else, so that a
+rename is one edit and a typo is an import error.
+"""
+
+from enum import StrEnum
+
+
+class Task(StrEnum):
+    """What a model predicts."""
+
+    BINARY = "binary"
+    """One of two classes; the spec names the positive one."""
+    MULTICLASS = "multiclass"
+    """One of three or more named classes."""
+    REGRESSION = "regression"
+    """A number."""
+
+
+class Verdict(StrEnum):
+    """The outcome of every judgement, ordered by severity in `SEVERITY`."""
+
+    PASS = "PASS"
+    """The evidence is there and it is good."""
+    HOLD = "HOLD"
+    """Not enough evidence to say either way; never a pass."""
+    FAIL = "FAIL"
+    """The evidence is there and it is bad."""
+    ERROR = "ERROR"
+    """The evidence could not be gathered; never a pass."""
+
+
+SEVERITY: dict[Verdict, int] = {
+    Verdict.PASS: 0,
+    Verdict.HOLD: 1,
+    Verdict.FAIL: 2,
+    Verdict.ERROR: 3,
+}
+
+
+def worst(verdicts: list[Verdict]) -> Verdict:
+    """Fold verdicts into the most severe one; an empty list is HOLD, since nothing was shown.
+
+    >>> worst([Verdict.PASS, Verdict.HOLD])
+    <Verdict.HOLD: 'HOLD'>
+    >>> worst([])
+    <Verdict.HOLD: 'HOLD'>
+    """
+    return max(verdicts, key=SEVERITY.__getitem__, default=Verdict.HOLD)
+
+
+class Role(StrEnum):
+    """In what capacity a version answered a request."""
+
+    CHAMPION = "champion"
+    """It answers users and is the accepted model."""
+    CANARY = "canary"
+    """It answers a share of users while it is judged."""
+    SHADOW = "shadow"
+    """It answers nobody; its answers are compared."""
+
+
+class Outcome(StrEnum):
+    """How a training run ended, as its report and its MLflow run say."""
+
+    REGISTERED = "registered"
+    """A version was registered."""
+    NOT_ACCEPTED = "not_accepted"
+    """The gate said FAIL or HOLD; nothing was registered."""
+    DATA_FAULT = "data_fault"
+    """The data had a fatal fault; nothing was trained."""
+    FAILED = "failed"
+    """A step broke."""
+    INTERRUPTED = "interrupted"
+    """A person or a signal stopped the run."""
+
+
+# MLflow registry
+ALIAS_CHAMPION = "champion"
+ALIAS_CANDIDATE = "candidate"
+
+# MLflow tags, on runs and on model versions
+TAG_PREFIX = "heliotrope."
+TAG_RUN_KEY = "heliotrope.run_key"
+TAG_MODEL = "heliotrope.model"
+TAG_CAUSE = "heliotrope.cause"
+TAG_OUTCOME = "heliotrope.outcome"
+TAG_OUTCOME_REASON = "heliotrope.outcome_reason"
+TAG_VERDICT = "heliotrope.gate_verdict"
+TAG_LINEAGE = "heliotrope.lineage"
+TAG_STATE = "heliotrope.state"
+STATE_REGISTERING = "registering"
+STATE_COMPLETE = "complete"
+
+# Files of a model folder: what is registered, and what a storage initializer hands the predictor
+ONNX_FILE = "model.onnx"
+SERVING_FILE = "serving.json"
+SKOPS_FILE = "model.skops"
+
+# Folders of a training run's artifacts in MLflow
+ARTIFACT_MODEL = "model"
+ARTIFACT_DATA = "data"
+ARTIFACT_EVALUATION = "evaluation"
+ARTIFACT_LINEAGE = "lineage.json"
+ARTIFACT_GATE = "gate.json"
+ARTIFACT_SPEC = "spec.yaml"
+
+TRAINING_FILE = "training.json"
+
+# Columns Heliotrope adds to a snapshot
+COLUMN_ROW = "_row"
+"""Position of the row, 0 to rows - 1, in order of event time, then entity key, then source order."""
+
+# Environment variables
+ENV_HOME = "HELIOTROPE_HOME"
+ENV_STORE = "HELIOTROPE_STORE"
+ENV_TRACKING = "MLFLOW_TRACKING_URI"
+ENV_IMAGE = "HELIOTROPE_IMAGE"
+ENV_IMAGE_DIGEST = "HELIOTROPE_IMAGE_DIGEST"
+ENV_CODE_COMMIT = "HELIOTROPE_CODE_COMMIT"
+ENV_CODE_DIRTY = "HELIOTROPE_CODE_DIRTY"
+ENV_LOCK_HASH = "HELIOTROPE_LOCK_HASH"
+
+# HTTP
+HEADER_REQUEST_ID = "x-request-id"
+HEADER_MODEL_VERSION = "x-model-version"
