@@ -4,7 +4,7 @@ Only what two adapters could differ in is a port. A fake with behaviour is an ad
 other; there are no mocks of these.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from heliotrope.domain.run_events import RunEvent, RunOutcome
 from heliotrope.domain.snapshot import SnapshotRef
 from heliotrope.spec import ModelSpec, Source
 
@@ -160,4 +161,46 @@ class Registry(Protocol):
 
     def run_url(self, run_id: str) -> str:
         """Where a person sees the run."""
+        ...
+
+
+class RunLog(Protocol):
+    """What one run's steps say of themselves."""
+
+    folder: Path
+
+    def add(self, event: RunEvent) -> None:
+        """Append an event."""
+        ...
+
+    def events(self) -> list[RunEvent]:
+        """All events so far, oldest first."""
+        ...
+
+    def set_outcome(self, outcome: RunOutcome) -> None:
+        """Write how the run ended."""
+        ...
+
+    def outcome(self) -> RunOutcome | None:
+        """How it ended, once it has."""
+        ...
+
+
+class PipelineRuns(Protocol):
+    """Runs compiled pipelines."""
+
+    def log(self, run_key: str) -> RunLog:
+        """The log of a run."""
+        ...
+
+    def run(
+        self,
+        pipeline: str,
+        arguments: Mapping[str, str],
+        run_key: str,
+        *,
+        python_path: Path | None = None,
+        on_event: Callable[[RunEvent], None] = ...,
+    ) -> int:
+        """Run a compiled pipeline to its end; answers 0 when it succeeded."""
         ...

@@ -117,10 +117,17 @@ ENV_HOME = "HELIOTROPE_HOME"
 ENV_STORE = "HELIOTROPE_STORE"
 ENV_TRACKING = "MLFLOW_TRACKING_URI"
 ENV_IMAGE = "HELIOTROPE_IMAGE"
+"""Image of the pipeline steps, read when a pipeline is compiled."""
 ENV_IMAGE_DIGEST = "HELIOTROPE_IMAGE_DIGEST"
 ENV_CODE_COMMIT = "HELIOTROPE_CODE_COMMIT"
 ENV_CODE_DIRTY = "HELIOTROPE_CODE_DIRTY"
 ENV_LOCK_HASH = "HELIOTROPE_LOCK_HASH"
+
+DEFAULT_IMAGE = "heliotrope/component:0.1.0"
+
+# What validate_data answers: KFP conditions compare only fixed words
+DATA_USABLE = "usable"
+DATA_FAULTY = "faulty"
 
 # HTTP
 HEADER_REQUEST_ID = "x-request-id"

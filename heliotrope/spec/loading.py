@@ -75,6 +75,9 @@ def parse_spec(text: str, source: str = "spec") -> ModelSpec:
     if len(text.encode()) > MAX_BYTES:
         size = len(text.encode())
         raise SpecError(source, [Problem("spec", f"be at most {MAX_BYTES:,} bytes", f"{size:,}")])
+    if "{{$" in text:
+        # KFP replaces its own placeholders inside parameters, so the spec would change on the way.
+        raise SpecError(source, [Problem("spec", "not hold {{$, which KFP replaces", "{{$")])
     try:
         data = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, RecursionError) as error:

@@ -1,0 +1,70 @@
+# Everything sets up what it needs: a virtual environment in the checkout, from the lock file.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+UV := uv==0.13.9
+CODE := heliotrope components pipelines predictors
+export DO_NOT_TRACK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: help setup demo test test-slow lint format generate bench lock clean
+
+help:
+	@echo "make demo       train, gate, register and serve real loans, end to end"
+	@echo "make test       every test that fits in CI"
+	@echo "make test-slow  long simulations"
+	@echo "make lint       style, types, import contracts, generated files"
+	@echo "make generate   compile pipelines, write schemas"
+	@echo "make bench      the measured figures, peers beside us"
+	@echo "make lock       resolve the dependencies anew"
+
+setup: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) must be installed (Python 3.11)." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV) || true
+	@if [ -x $(BIN)/uv ] && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock; then :; \
+	else $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock; fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	@$(BIN)/heliotrope demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow --timeout 3600
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pipelines.compile --check
+	$(BIN)/python -m heliotrope.generate --check
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: $(STAMP)
+	$(BIN)/python -m pipelines.compile
+	$(BIN)/python -m heliotrope.generate
+
+bench: $(STAMP)
+	$(BIN)/python -m bench
+
+# The options keep index hosts and paths of this machine out of the file.
+lock:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(UV)
+	$(BIN)/uv pip compile --quiet --all-extras --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
+	  --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) .heliotrope build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The platform on one machine: no cluster, no Docker."""

@@ -1,0 +1,73 @@
+"""A run's events as lines of a file, so that one process can watch another's steps."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from heliotrope.domain.run_events import RunEvent, RunOutcome
+
+EVENTS = "events.jsonl"
+OUTCOME = "outcome.json"
+
+
+class FileRunLog:
+    """Events and outcome of one run, in its folder. Appends are single writes, so lines stay whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._events = folder / EVENTS
+
+    def add(self, event: RunEvent) -> None:
+        """Append an event."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        line = event.model_dump_json().encode() + b"\n"
+        handle = os.open(self._events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(handle, line)
+        finally:
+            os.close(handle)
+
+    def events(self) -> list[RunEvent]:
+        """All events so far, oldest first; a torn last line is not one yet."""
+        return [event for event, _ in self._read(0)]
+
+    def tail(self, offset: int) -> tuple[list[RunEvent], int]:
+        """Events from a byte offset on, and the offset to go on from."""
+        found = list(self._read(offset))
+        return [event for event, _ in found], found[-1][1] if found else offset
+
+    def _read(self, offset: int) -> Iterator[tuple[RunEvent, int]]:
+        try:
+            with self._events.open("rb") as lines:
+                lines.seek(offset)
+                for line in lines:
+                    offset += len(line)
+                    if not line.endswith(b"\n"):
+                        return
+                    try:
+                        yield RunEvent.from_json(line), offset
+                    except ValidationError:
+                        continue  # a line cut short by a full disk
+        except FileNotFoundError:
+            return
+
+    def set_outcome(self, outcome: RunOutcome) -> None:
+        """Write how the run ended, in one step."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        scratch = self.folder / f"{OUTCOME}.{os.getpid()}"
+        scratch.write_text(outcome.to_json())
+        scratch.replace(self.folder / OUTCOME)
+
+    def outcome(self) -> RunOutcome | None:
+        """How it ended, once it has."""
+        try:
+            return RunOutcome.from_json((self.folder / OUTCOME).read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def clear_scratch(self) -> None:
+        """Remove what kfp.local leaves behind: one folder a step."""
+        shutil.rmtree(self.folder / "tmp", ignore_errors=True)

@@ -1,0 +1,90 @@
+"""The `heliotrope` command. Each module here registers its own commands; all are thin."""
+
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+import typer
+from typer.exceptions import TyperException
+
+from heliotrope import __version__
+from heliotrope.cli import (
+    explain,
+    init,
+    mlflow_ui,
+    models,
+    predict,
+    reproduce,
+    serve,
+    spec,
+    spool,
+    train,
+)
+from heliotrope.errors import HeliotropeError
+
+INTERRUPTED = 130
+_MODULES = (init, spec, train, models, explain, reproduce, serve, predict, spool, mlflow_ui)
+
+
+def build_app() -> typer.Typer:
+    """The typer application with every command."""
+    app = typer.Typer(
+        name="heliotrope",
+        help="Keeps a deployed model right: train, gate, register, serve, explain.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for module in _MODULES:
+        module.register(app)
+    return app
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"heliotrope {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Keeps a deployed model right: train, gate, register, serve, explain."""
+
+
+def main() -> None:
+    """Run the command line: errors a person can cause become one message and an exit code."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(run_cli(build_app()))
+
+
+def run_cli(app: Callable[..., object]) -> int:
+    """Call a typer app; answers the exit code."""
+    try:
+        result = app(standalone_mode=False)
+    except typer.Abort:
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        typer.echo("Interrupted; nothing is half-written.", err=True)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output left (`| head`); not an error.
+        sys.stderr.close()
+        return 0
+    except HeliotropeError as error:
+        typer.echo(f"Error: {error}", err=True)
+        return error.exit_code
+    except TyperException as error:
+        typer.echo(f"Error: {error.format_message()}", err=True)
+        return error.exit_code
+    return result if isinstance(result, int) else 0
+
+
+def _interrupt(sign: int, frame: FrameType | None) -> None:
+    # Stopping by a supervisor takes the same way out as Ctrl-C.
+    raise KeyboardInterrupt

@@ -1,0 +1,42 @@
+"""Where things run, parsed once at the edge from the environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from heliotrope import vocabulary as names
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Places, not policies: policies are in the spec.
+
+    >>> Settings.parse({"HELIOTROPE_HOME": "/data"}, Path("/tmp")).tracking_uri
+    'sqlite:////data/mlflow.db'
+    """
+
+    home: Path
+    """State of this machine: run logs, the embedded MLflow, downloaded models."""
+    store: str
+    """Root of the Delta tables: a folder or s3://bucket/prefix."""
+    tracking_uri: str
+    """MLflow's."""
+
+    @classmethod
+    def parse(cls, environ: Mapping[str, str], cwd: Path) -> "Settings":
+        """Read `HELIOTROPE_HOME` (./.heliotrope), `HELIOTROPE_STORE` and `MLFLOW_TRACKING_URI`."""
+        home = Path(environ.get(names.ENV_HOME) or ".heliotrope")
+        home = home if home.is_absolute() else cwd / home
+        return cls(
+            home=home,
+            store=environ.get(names.ENV_STORE) or str(home / "store"),
+            tracking_uri=environ.get(names.ENV_TRACKING) or f"sqlite:///{home / 'mlflow.db'}",
+        )
+
+    def environment(self) -> dict[str, str]:
+        """The variables that hand these settings to a child process."""
+        return {
+            names.ENV_HOME: str(self.home),
+            names.ENV_STORE: self.store,
+            names.ENV_TRACKING: self.tracking_uri,
+        }
