@@ -67,6 +67,78 @@ class Scorer(Protocol):
 
 
 @dataclass(frozen=True)
+class LabelledRows:
+    """Rows as an estimator takes them."""
+
+    features: FloatMatrix
+    """[rows, features] in the spec's order: booleans 0 or 1, categories their position, missing
+    values NaN."""
+    labels: FloatVector
+    """[rows] position in `spec.classes`, or the value for regression."""
+
+
+class TrainingData(Protocol):
+    """One snapshot as a training needs it; a part is loaded only when it is asked for."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of the snapshot; `_row` runs from 0 to rows - 1."""
+        ...
+
+    def event_time(self) -> npt.NDArray[Any] | None:
+        """[rows] datetime64 (UTC) in `_row` order, not falling; None without an event time."""
+        ...
+
+    def class_counts(self, rows: range) -> Mapping[str, int]:
+        """Usable rows of each class of the spec within a range of `_row`; empty for regression."""
+        ...
+
+    def load(self, rows: range) -> LabelledRows:
+        """The usable rows within a range of `_row`, in that order."""
+        ...
+
+
+class FittedModel(Protocol):
+    """What a trainer answers with: a model that scores and can be written."""
+
+    estimator: str
+    """Dotted name."""
+    parameters: Mapping[str, Any]
+    curve: Mapping[str, tuple[float, ...]]
+    """Loss by iteration."""
+    calibration: str | None
+    """How probabilities were calibrated; None where they were not."""
+    warnings: tuple[str, ...]
+
+    def score(self, features: FloatMatrix) -> FloatVector:
+        """As `Scorer.score`, in the trained model's own precision."""
+        ...
+
+    def score_raw(self, rows: Sequence[Mapping[str, Any]]) -> FloatVector:
+        """The same from raw rows, through the fitted pipeline's own preprocessing."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write SKOPS_FILE and ONNX_FILE; the same model gives the same bytes."""
+        ...
+
+
+class Trainer(Protocol):
+    """Fits a spec's estimator."""
+
+    def fit(
+        self, spec: ModelSpec, train: LabelledRows, calibration: LabelledRows | None
+    ) -> FittedModel:
+        """Fit on `train`; stop early and calibrate on `calibration`, later in time.
+
+        Raises:
+            UsageError: the spec's trainer or its parameters are wrong.
+            HeliotropeError: the estimator raised, or answers with NaN.
+        """
+        ...
+
+
+@dataclass(frozen=True)
 class RegisteredVersion:
     """A model version as the registry knows it."""
 

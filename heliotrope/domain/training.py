@@ -10,8 +10,13 @@ class SplitRange(Document):
     """One part of the time-ordered split."""
 
     rows: int
+    """Usable rows in it."""
     event_from: datetime | None = None
     event_to: datetime | None = None
+    row_from: int = 0
+    """`_row` it starts with."""
+    row_to: int = 0
+    """`_row` it ends before."""
 
 
 class TrainingRecord(Document):
@@ -30,6 +35,8 @@ class TrainingRecord(Document):
     """Share of each feature in the permutation importance, summing to 1, largest first."""
     curve: dict[str, tuple[float, ...]] = {}
     """Loss by iteration: `train` and, where there is one, `validation`."""
+    calibration_method: str | None = None
+    """`sigmoid` or `temperature`; None where probabilities are the estimator's own."""
     seconds: float
     peak_rss_bytes: int
     warnings: tuple[str, ...] = ()
