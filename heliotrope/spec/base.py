@@ -1,6 +1,7 @@
 """What every part of a spec shares: frozen, unknown keys refused, durations as people write them."""
 
 import re
+import reprlib
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -9,6 +10,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Wi
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d|w)$")
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LONGEST = timedelta(days=36500)
+
+# Bounded by construction: YAML aliases can make a small file an exponentially large value.
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 78
 
 
 class Part(BaseModel):
@@ -65,5 +70,5 @@ Duration = Annotated[
 
 def show(value: Any) -> str:
     """A value as an error message quotes it: short, on one line."""
-    text = repr(value)
+    text = _SHORT.repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

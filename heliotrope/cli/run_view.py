@@ -1,0 +1,131 @@
+"""What a person sees of a run: a line a step while it goes on, then a summary."""
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from heliotrope.domain.evaluation import Evaluation, MetricValue
+from heliotrope.domain.gate import GateReport
+from heliotrope.domain.run_events import EventKind, RunEvent, RunOutcome
+from heliotrope.errors import NotFoundError
+from heliotrope.vocabulary import ARTIFACT_EVALUATION_FILE, ARTIFACT_GATE, Outcome, Verdict
+
+if TYPE_CHECKING:
+    from heliotrope.bootstrap import Platform
+
+_STYLE = {
+    Outcome.REGISTERED: "bold green",
+    Outcome.NOT_ACCEPTED: "bold yellow",
+    Outcome.DATA_FAULT: "bold red",
+    Outcome.FAILED: "bold red",
+    Outcome.INTERRUPTED: "bold red",
+}
+_MARK = {Verdict.PASS: "✓", Verdict.HOLD: "…", Verdict.FAIL: "✗", Verdict.ERROR: "!"}
+_COLOUR = {Verdict.PASS: "green", Verdict.HOLD: "yellow", Verdict.FAIL: "red", Verdict.ERROR: "red"}
+
+
+class RunView:
+    """Shows events as they come; says nothing where nobody watches a terminal."""
+
+    def __init__(self, model: str, *, quiet: bool) -> None:
+        self.console = Console(highlight=False)
+        self._quiet = quiet or not self.console.is_terminal
+        self._progress = Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
+            console=self.console, transient=True, disable=self._quiet,
+        )
+        self._task = self._progress.add_task(f"{model}: starting")
+        self._model = model
+
+    def __enter__(self) -> Self:
+        """Start the spinner."""
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop it, whatever happened."""
+        self._progress.stop()
+
+    def show(self, event: RunEvent) -> None:
+        """One event."""
+        if self._quiet:
+            return
+        if event.kind is EventKind.STARTED:
+            self._progress.update(self._task, description=f"{self._model}: {event.step}")
+            return
+        good = event.kind is EventKind.FINISHED
+        mark = "[green]✓[/]" if good else "[red]✗[/]"
+        took = "" if event.seconds is None else f" [dim]{event.seconds:.1f} s[/]"
+        self._progress.console.print(f"{mark} {event.step}{took}  ", end="")
+        self._progress.console.print(event.text, markup=False)
+
+    def summary(self, outcome: RunOutcome, here: "Platform") -> None:
+        """The end of a run: verdict with reasons, metrics beside the others', where to look."""
+        out = self.console
+        headline = outcome.outcome.replace("_", " ").upper()
+        what = f"{outcome.model} {headline}"
+        if outcome.version:
+            what += f" as version {outcome.version}"
+        if outcome.alias:
+            what += f", {outcome.alias}"
+        out.print(f"\n[{_STYLE[outcome.outcome]}]{what}[/]")
+        out.print(outcome.reason, markup=False)
+        if outcome.mlflow_run_id:
+            self._evidence(outcome.mlflow_run_id, here)
+        self._where_to_look(outcome, here)
+
+    def _evidence(self, run_id: str, here: "Platform") -> None:
+        try:
+            gate = GateReport.from_json(here.registry.read_text(run_id, ARTIFACT_GATE))
+            text = here.registry.read_text(run_id, ARTIFACT_EVALUATION_FILE)
+        except NotFoundError:
+            return  # the run ended before the gate
+        self.console.print(f"\nGate: [{_COLOUR[gate.verdict]}]{gate.verdict}[/]")
+        for reason in gate.reasons:
+            colour = _COLOUR[reason.verdict]
+            self.console.print(f"  [{colour}]{_MARK[reason.verdict]} {reason.verdict:5}[/] ", end="")
+            self.console.print(reason.text, markup=False)
+        self.console.print(metrics_table(Evaluation.from_json(text)))
+
+    def _where_to_look(self, outcome: RunOutcome, here: "Platform") -> None:
+        model = outcome.model
+        lines = []
+        if outcome.version:
+            lines.append(f"heliotrope explain {model} {outcome.version}   lineage and gate report")
+            lines.append(f"heliotrope serve {model}       answer requests")
+        lines.append("heliotrope ui                    the run in MLflow, with its reports")
+        lines.append(f"{here.runs.log(outcome.run_key).folder}   artifacts and full log")
+        self.console.print("\nWhere to look")
+        for line in lines:
+            self.console.print(f"  {line}", markup=False, soft_wrap=True)
+
+
+def metrics_table(evaluation: Evaluation) -> Table:
+    """Metrics of the candidate, the champion and the baselines on the same rows."""
+    table = Table(title=f"Holdout, {evaluation.rows:,} rows", title_justify="left")
+    table.add_column("metric")
+    table.add_column("candidate", justify="right")
+    if evaluation.champion:
+        table.add_column(f"champion v{evaluation.champion_version}", justify="right")
+    for name in evaluation.baselines:
+        table.add_column(name, justify="right")
+    for name, value in evaluation.metrics.items():
+        style = "bold" if name == evaluation.primary else ""
+        row = [name, str(value)]
+        if evaluation.champion:
+            row.append(_short(evaluation.champion.get(name)))
+        row += [_short(values.get(name)) for values in evaluation.baselines.values()]
+        table.add_row(*row, style=style)
+    return table
+
+
+def _short(value: MetricValue | None) -> str:
+    return "" if value is None else f"{value.value:.4f}"
