@@ -35,6 +35,10 @@ class SourceReader(Protocol):
         """
         ...
 
+    def locate(self, source: Source, row: int) -> str:
+        """Where the row at 0-based position `row` is, as a person finds it: `line 17`."""
+        ...
+
 
 class SnapshotStore(Protocol):
     """Keeps immutable snapshots, one Delta table a model."""
@@ -73,8 +77,8 @@ class LabelledRows:
     features: FloatMatrix
     """[rows, features] in the spec's order: booleans 0 or 1, categories their position, missing
     values NaN."""
-    labels: FloatVector
-    """[rows] position in `spec.classes`, or the value for regression."""
+    labels: npt.NDArray[Any]
+    """[rows] position in `spec.classes` (an integer dtype), or the value for regression."""
 
 
 class TrainingData(Protocol):
