@@ -85,6 +85,6 @@ def run_cli(app: Callable[..., object]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _interrupt(sign: int, frame: FrameType | None) -> None:
+def _interrupt(_sign: int, _frame: FrameType | None) -> None:
     # Stopping by a supervisor takes the same way out as Ctrl-C.
     raise KeyboardInterrupt

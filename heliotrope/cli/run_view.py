@@ -34,8 +34,12 @@ class RunView:
         self.console = Console(highlight=False)
         self._quiet = quiet or not self.console.is_terminal
         self._progress = Progress(
-            SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(),
-            console=self.console, transient=True, disable=self._quiet,
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+            disable=self._quiet,
         )
         self._task = self._progress.add_task(f"{model}: starting")
         self._model = model
@@ -91,7 +95,9 @@ class RunView:
         self.console.print(f"\nGate: [{_COLOUR[gate.verdict]}]{gate.verdict}[/]")
         for reason in gate.reasons:
             colour = _COLOUR[reason.verdict]
-            self.console.print(f"  [{colour}]{_MARK[reason.verdict]} {reason.verdict:5}[/] ", end="")
+            self.console.print(
+                f"  [{colour}]{_MARK[reason.verdict]} {reason.verdict:5}[/] ", end=""
+            )
             self.console.print(reason.text, markup=False)
         self.console.print(metrics_table(Evaluation.from_json(text)))
 

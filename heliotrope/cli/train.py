@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from heliotrope.domain.run_events import RunEvent, RunOutcome
+    from heliotrope.domain.run_events import RunOutcome
 
 
 def register(app: typer.Typer) -> None:
@@ -38,9 +38,7 @@ def train(
     spec = load_spec(spec_file)
     here = platform()
     run_key = name_run(spec, datetime.now(UTC), secrets.token_hex(3))
-    launch = Launch(
-        spec=spec, run_key=run_key, cause=cause, python_path=spec_file.resolve().parent
-    )
+    launch = Launch(spec=spec, run_key=run_key, cause=cause, python_path=spec_file.resolve().parent)
     with RunView(spec.name, quiet=json_output) as view:
         outcome = launch_training(launch, here.runs, lambda: here.registry, view.show)
     if json_output:

@@ -80,7 +80,10 @@ def decide_outcome(
         return recorded
     if failure is not None:
         return RunOutcome(
-            model=model, run_key=run_key, outcome=Outcome.FAILED, step=failure.step,
+            model=model,
+            run_key=run_key,
+            outcome=Outcome.FAILED,
+            step=failure.step,
             reason=failure.text,
         )
     running = [e.step for e in events if e.kind is EventKind.STARTED]

@@ -46,12 +46,17 @@ def launch_training(
         HeliotropeError: the pipeline could not be started, or ended without saying how.
     """
     arguments = {
-        "spec": dump_spec(launch.spec), "run_key": launch.run_key, "cause": launch.cause,
+        "spec": dump_spec(launch.spec),
+        "run_key": launch.run_key,
+        "cause": launch.cause,
     }
     try:
         runs.run(
-            TRAINING, arguments, launch.run_key,
-            python_path=launch.python_path, on_event=on_event,
+            TRAINING,
+            arguments,
+            launch.run_key,
+            python_path=launch.python_path,
+            on_event=on_event,
         )
     except KeyboardInterrupt:
         _take_back(launch, runs, registry())
@@ -76,7 +81,10 @@ def _take_back(launch: Launch, runs: PipelineRuns, registry: Registry) -> None:
         registry.finish_run(run_id, "KILLED")
     log.set_outcome(
         RunOutcome(
-            model=launch.spec.name, run_key=launch.run_key, outcome=Outcome.INTERRUPTED,
-            reason="stopped by a person or a signal", mlflow_run_id=run_id,
+            model=launch.spec.name,
+            run_key=launch.run_key,
+            outcome=Outcome.INTERRUPTED,
+            reason="stopped by a person or a signal",
+            mlflow_run_id=run_id,
         )
     )

@@ -14,7 +14,7 @@ OUTCOME = "outcome.json"
 
 
 class FileRunLog:
-    """Events and outcome of one run, in its folder. Appends are single writes, so lines stay whole."""
+    """Events and outcome of one run, in its folder. Appends are single writes: lines stay whole."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -36,7 +36,7 @@ class EmbeddedRuns:
         run_key: str,
         *,
         python_path: Path | None = None,
-        on_event: Callable[[RunEvent], None] = lambda event: None,
+        on_event: Callable[[RunEvent], None] = lambda _: None,
     ) -> int:
         """Run a compiled pipeline to its end; answers the exit code.
 
@@ -64,10 +64,18 @@ class EmbeddedRuns:
         (log.folder / "tmp").mkdir()
         with (log.folder / "log.txt").open("wb") as output:
             child = subprocess.Popen(
-                [sys.executable, "-m", "heliotrope.adapters.embedded.run_pipeline",
-                 str(source), str(log.folder)],
-                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                env=self._child_environment(log.folder, python_path), start_new_session=True,
+                [
+                    sys.executable,
+                    "-m",
+                    "heliotrope.adapters.embedded.run_pipeline",
+                    str(source),
+                    str(log.folder),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._child_environment(log.folder, python_path),
+                start_new_session=True,
             )
             try:
                 return self._watch(child, log, on_event)

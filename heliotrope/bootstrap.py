@@ -1,0 +1,172 @@
+"""The only place that chooses adapters: what runs here, wired together.
+
+Nothing heavy is imported until a part is asked for, so that `--help` stays quick.
+"""
+
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from heliotrope.settings import Settings
+
+if TYPE_CHECKING:
+    from heliotrope.adapters.embedded.run_log import FileRunLog
+    from heliotrope.adapters.embedded.runs import EmbeddedRuns
+    from heliotrope.domain.lineage import CodeIdentity
+    from heliotrope.domain.snapshot import SnapshotRef
+    from heliotrope.ports import (
+        EvaluationData,
+        FloatMatrix,
+        Registry,
+        Scorer,
+        SnapshotStore,
+        SourceReader,
+        Trainer,
+        TrainingData,
+    )
+    from heliotrope.service.training_run import TrainingRun
+    from heliotrope.service.training_tools import Reports, TrainedPipeline
+    from heliotrope.spec import ModelSpec
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+"""Where pipelines/compiled and predictors are: beside the package, in a checkout or an image."""
+
+
+class Platform:
+    """The parts of one place, each made when first asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @cached_property
+    def registry(self) -> "Registry":
+        """MLflow."""
+        from heliotrope.adapters.mlflow_registry import MlflowRegistry
+
+        self.settings.home.mkdir(parents=True, exist_ok=True)
+        return MlflowRegistry(self.settings.tracking_uri)
+
+    @cached_property
+    def snapshots(self) -> "SnapshotStore":
+        """Delta tables."""
+        from heliotrope.adapters.delta_store import DeltaSnapshotStore
+
+        return DeltaSnapshotStore(self.settings.store)
+
+    @cached_property
+    def reader(self) -> "SourceReader":
+        """CSV, Parquet and Delta, local or S3."""
+        from heliotrope.adapters.source_reader import DuckDBSourceReader
+
+        return DuckDBSourceReader()
+
+    @cached_property
+    def runs(self) -> "EmbeddedRuns":
+        """Pipeline runs on this machine."""
+        from heliotrope.adapters.embedded.runs import EmbeddedRuns
+
+        return EmbeddedRuns(
+            self.settings.home, CHECKOUT / "pipelines" / "compiled", self.settings.environment()
+        )
+
+    @cached_property
+    def trainer(self) -> "Trainer":
+        """scikit-learn."""
+        from heliotrope.adapters.sklearn_model import SklearnTrainer
+
+        return SklearnTrainer()
+
+    @cached_property
+    def reports(self) -> "Reports":
+        """HTML, Markdown and pictures."""
+        from heliotrope.adapters.reports.pages import ReportPages
+
+        return ReportPages()
+
+    @property
+    def model_cache(self) -> Path:
+        """Downloaded versions; they never change."""
+        return self.settings.home / "served"
+
+    def training_data(self, ref: "SnapshotRef", spec: "ModelSpec") -> "TrainingData":
+        """A snapshot to train on."""
+        from heliotrope.adapters.training_data import SnapshotTrainingData
+
+        return SnapshotTrainingData(self.snapshots, ref, spec)
+
+    def evaluation_data(self, ref: "SnapshotRef", spec: "ModelSpec") -> "EvaluationData":
+        """A snapshot to judge on."""
+        from heliotrope.adapters.evaluation_data import SnapshotEvaluationData
+
+        return SnapshotEvaluationData(self.snapshots, ref, spec)
+
+    def load_scorer(self, onnx: Path) -> "Scorer":
+        """The served model."""
+        from heliotrope.adapters.onnx_model import OnnxScorer
+
+        return OnnxScorer(onnx)
+
+    def load_pipeline(self, folder: Path, spec: "ModelSpec") -> "TrainedPipeline":
+        """The trained pipeline of a model folder."""
+        from heliotrope.adapters.sklearn_model import SavedPipeline
+
+        return SavedPipeline(folder, spec)
+
+    def benchmark(self, onnx: Path, features: "FloatMatrix") -> Mapping[str, float]:
+        """How quick the served model is on this machine."""
+        from heliotrope.adapters.onnx_model import benchmark_onnx
+
+        return benchmark_onnx(onnx, features)
+
+    def code_identity(self) -> "CodeIdentity":
+        """Which code runs."""
+        from heliotrope.adapters.code_identity import code_identity
+
+        return code_identity(CHECKOUT, os.environ)
+
+    def run_log(self, run_key: str) -> "FileRunLog":
+        """The log of a run."""
+        return self.runs.log(run_key)
+
+
+def platform() -> Platform:
+    """The platform that the environment describes."""
+    return Platform(Settings.parse(os.environ, Path.cwd()))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def training_step(name: str, spec: str, run_key: str) -> AbstractContextManager["TrainingRun"]:
+    """A training run within one of its steps; what the pipeline's components call."""
+    from heliotrope.service.training_run import TrainingRun
+    from heliotrope.spec import parse_spec
+
+    return TrainingRun(parse_spec(spec), run_key, platform(), _now).step(name)
+
+
+def gate_candidate(spec: str, evaluation: Path, gate: Path, summary: Path) -> str:
+    """The gate's verdict, as a word; the reasons go to `gate` and `summary`."""
+    from heliotrope.service.training_run import gate_candidate as decide
+    from heliotrope.spec import parse_spec
+
+    report = decide(parse_spec(spec), evaluation, gate)
+    summary.write_text(platform().reports.gate_markdown(report))
+    return report.verdict.value
+
+
+def report_training(spec: str, run_key: str, state: str, message: str, summary: Path) -> None:
+    """End a training run: its outcome goes to the run log, to MLflow and to the summary."""
+    from heliotrope.service.run_outcome import finish, outcome_markdown
+    from heliotrope.spec import parse_spec
+
+    here = platform()
+    model = parse_spec(spec).name
+    log = here.run_log(run_key)
+    outcome = finish(model, run_key, state, message, log, lambda: here.registry)
+    summary.write_text(outcome_markdown(outcome))

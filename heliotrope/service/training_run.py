@@ -1,0 +1,349 @@
+"""The steps of a training run. Each gathers from ports, asks the domain, and applies the answer.
+
+What passes between steps are files: a `SnapshotRef`, a `QualityReport`, a model folder, an
+`Evaluation`, a `GateReport`. So a step can run in a pod of its own.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from heliotrope.domain.curves import confusion_matrix, roc_points
+from heliotrope.domain.evaluation import Evaluation
+from heliotrope.domain.gate import GateReport, judge
+from heliotrope.domain.quality import QualityReport
+from heliotrope.domain.run_events import RunOutcome
+from heliotrope.domain.snapshot import SnapshotRef
+from heliotrope.domain.training import TrainingRecord
+from heliotrope.errors import DataFault
+from heliotrope.ports import Registry
+from heliotrope.service import run_outcome
+from heliotrope.service.champion import champion_lineage, load_champion
+from heliotrope.service.comparison import Holdout, Rows
+from heliotrope.service.evaluation import evaluate
+from heliotrope.service.registration import Candidate, register_candidate
+from heliotrope.service.snapshot import take_snapshot
+from heliotrope.service.step import Now, Saying, run_step
+from heliotrope.service.training import train
+from heliotrope.service.training_tools import TrainingTools, flat
+from heliotrope.service.validation import validate_data
+from heliotrope.spec import ModelSpec
+from heliotrope.spec.loading import dump_spec
+from heliotrope.vocabulary import (
+    ALIAS_CHAMPION,
+    ARTIFACT_DATA,
+    ARTIFACT_EVALUATION,
+    ARTIFACT_GATE,
+    ARTIFACT_QUALITY_FILE,
+    ARTIFACT_SPEC,
+    ARTIFACT_TRAINING_FILE,
+    DATA_FAULTY,
+    DATA_USABLE,
+    ONNX_FILE,
+    TAG_CAUSE,
+    TAG_VERDICT,
+    TRAINING_FILE,
+    Outcome,
+    Verdict,
+)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the KFP UI draws of an evaluation."""
+
+    metrics: Mapping[str, float]
+    roc: tuple[list[float], list[float], list[float]] | None
+    """fpr, tpr, thresholds."""
+    confusion: tuple[list[str], list[list[int]]] | None
+    """Classes, counts."""
+
+
+class TrainingRun:
+    """One training run of one model, as one of its steps sees it."""
+
+    def __init__(self, spec: ModelSpec, run_key: str, tools: TrainingTools, now: Now) -> None:
+        self.spec, self.run_key = spec, run_key
+        self._tools, self._now = tools, now
+        self._saying = Saying()
+
+    @contextmanager
+    def step(self, name: str) -> Iterator["TrainingRun"]:
+        """The run, within a step that reports itself."""
+        log = self._tools.run_log(self.run_key)
+
+        def record(outcome: RunOutcome) -> None:
+            run_outcome.record(outcome, log, lambda: self._tools.registry)
+
+        with run_step(self.spec.name, self.run_key, name, log, self._now, record) as self._saying:
+            yield self
+
+    def take_snapshot(self, cause: str, out: Path) -> SnapshotRef:
+        """First step: snapshot the source, open the MLflow run."""
+        self._start(cause)
+        ref = take_snapshot(self.spec, self._tools.reader, self._tools.snapshots, self._now())
+        _write(out, ref.to_json())
+        registry, run_id = self._mlflow()
+        registry.log(
+            run_id,
+            params={"snapshot.version": ref.version, "snapshot.sha256": ref.content_hash},
+            metrics={"snapshot_rows": ref.rows, "snapshot_immature_rows": ref.immature_rows},
+        )
+        left_out = "".join(
+            f", {count:,} {why} left out"
+            for count, why in ((ref.immature_rows, "immature"), (ref.unlabelled_rows, "unlabelled"))
+            if count
+        )
+        self._saying.say(
+            f"{ref.rows:,} rows as version {ref.version}, sha256 {ref.content_hash[:12]}{left_out}"
+        )
+        return ref
+
+    def validate_data(self, snapshot: Path, quality: Path, page: Path, summary: Path) -> str:
+        """Second step: `usable` or `faulty`, with a report of what was found."""
+        ref = SnapshotRef.from_json(snapshot.read_bytes())
+        registry, run_id = self._mlflow()
+        lineage = champion_lineage(registry, self.spec.name)
+        store = self._tools.snapshots
+        report = validate_data(
+            self.spec,
+            ref,
+            store,
+            store.latest(self.spec.name, before=ref.version),
+            lineage.snapshot if lineage else None,
+        )
+        html = self._tools.reports.quality_html(report)
+        markdown = self._tools.reports.quality_markdown(report)
+        _write(quality, report.to_json())
+        _write(page, html)
+        _write(summary, markdown)
+        for name, text in (
+            (ARTIFACT_QUALITY_FILE, report.to_json()),
+            (f"{ARTIFACT_DATA}/quality.html", html),
+            (f"{ARTIFACT_DATA}/quality.md", markdown),
+        ):
+            registry.log_text(run_id, text, name)
+        self._saying.say(
+            f"{report.usable_rows:,} of {report.rows:,} rows usable, "
+            f"{len(report.fatal)} fatal and {len(report.warnings)} warning finding(s)"
+        )
+        return DATA_USABLE if report.usable else DATA_FAULTY
+
+    def refuse_data(self, quality: Path) -> None:
+        """After a fatal finding: end the run with all of them.
+
+        Raises:
+            DataFault: always.
+        """
+        report = QualityReport.from_json(quality.read_bytes())
+        reason = "\n".join(finding.message for finding in report.fatal)
+        self._saying.outcome = self._outcome(Outcome.DATA_FAULT, reason, "validate_data")
+        raise DataFault(reason)
+
+    def train_model(self, snapshot: Path, out: Path) -> Mapping[str, float]:
+        """Third step: fit and export; answers the numbers worth a table."""
+        ref = SnapshotRef.from_json(snapshot.read_bytes())
+        data = self._tools.training_data(ref, self.spec)
+        record = train(self.spec, data, self._tools.trainer, out, time.monotonic)
+        registry, run_id = self._mlflow()
+        registry.log(
+            run_id,
+            params={
+                "estimator": record.estimator,
+                "seed": record.seed,
+                "calibration": record.calibration_method,
+                **flat(record.parameters, "trainer"),
+            },
+            metrics={
+                "train_rows": record.train.rows,
+                "calibration_rows": record.calibration.rows,
+                "holdout_rows": record.holdout.rows,
+                "train_seconds": record.seconds,
+                "train_peak_rss_bytes": record.peak_rss_bytes,
+            },
+        )
+        for name, losses in record.curve.items():
+            registry.log_series(run_id, f"{name}_loss", losses)
+        registry.log(run_id, metrics=flat(record.importances, "importance"))
+        registry.log_text(run_id, record.to_json(), ARTIFACT_TRAINING_FILE)
+        registry.log_text(run_id, self._tools.code_identity().to_json(), "environment.json")
+        top = ", ".join(list(record.importances)[:3])
+        self._saying.say(
+            f"{record.estimator.rpartition('.')[2]} on {record.train.rows:,} rows, "
+            f"{record.holdout.rows:,} held out; most important: {top or 'none'}"
+        )
+        return {"rows": record.train.rows, "seconds": record.seconds}
+
+    def evaluate_model(
+        self, snapshot: Path, model: Path, out: Path, page: Path, summary: Path
+    ) -> Shown:
+        """Fourth step: score the holdout beside champion and baselines."""
+        ref = SnapshotRef.from_json(snapshot.read_bytes())
+        record = TrainingRecord.from_json((model / TRAINING_FILE).read_bytes())
+        data = self._tools.evaluation_data(ref, self.spec)
+        rows = data.holdout(range(record.holdout.row_from, record.holdout.row_to))
+        before = data.history(range(record.holdout.row_from))
+        champion = load_champion(
+            self._tools.registry,
+            self.spec.name,
+            ref,
+            data,
+            rows,
+            self._tools.model_cache,
+            self._tools.load_scorer,
+        )
+        if rows.features is None:
+            raise AssertionError("a holdout is loaded with its features")
+        evaluation = evaluate(
+            self.spec,
+            self._tools.load_scorer(model / ONNX_FILE),
+            Holdout(rows.labels, rows.times, rows.features),
+            Rows(before.labels, before.times),
+            seed=self.spec.trainer.seed,
+            champion=champion,
+        )
+        self._report_evaluation(evaluation, record, page, summary)
+        _write(out, evaluation.to_json())
+        primary = evaluation.metrics[evaluation.primary]
+        self._saying.say(f"{evaluation.primary} {primary} over {evaluation.rows:,} rows")
+        roc, confusion = roc_points(evaluation), confusion_matrix(evaluation)
+        return Shown(
+            metrics={name: value.value for name, value in evaluation.metrics.items()},
+            roc=roc if roc[0] else None,
+            confusion=confusion if confusion[1] else None,
+        )
+
+    def _report_evaluation(
+        self, evaluation: Evaluation, record: TrainingRecord, page: Path, summary: Path
+    ) -> None:
+        # The verdict is pure, so the page can show it before the gate's own step says it.
+        gate, reports = judge(self.spec, evaluation), self._tools.reports
+        html = reports.evaluation_html(evaluation, gate, record)
+        markdown = reports.evaluation_markdown(evaluation, gate)
+        _write(page, html)
+        _write(summary, markdown)
+        folder = summary.with_name("plots")
+        folder.mkdir(exist_ok=True)
+        reports.plots(evaluation, record, folder)
+        registry, run_id = self._mlflow()
+        registry.log(run_id, metrics=_numbers(evaluation))
+        registry.log_files(run_id, folder, f"{ARTIFACT_EVALUATION}/plots")
+        for name, text in (
+            ("evaluation.json", evaluation.to_json()),
+            ("evaluation.html", html),
+            ("evaluation.md", markdown),
+        ):
+            registry.log_text(run_id, text, f"{ARTIFACT_EVALUATION}/{name}")
+
+    def register_model(
+        self, snapshot: Path, quality: Path, model: Path, evaluation: Path, gate: Path
+    ) -> str:
+        """Last step after a PASS: prove parity, register; answers the version."""
+        _, run_id = self._mlflow()
+        ref = SnapshotRef.from_json(snapshot.read_bytes())
+        verdict = GateReport.from_json(gate.read_bytes())
+        self._log_gate(verdict)
+        registered = register_candidate(
+            self._tools,
+            Candidate(
+                spec=self.spec,
+                run_key=self.run_key,
+                run_id=run_id,
+                folder=model,
+                snapshot=ref,
+                quality=QualityReport.from_json(quality.read_bytes()),
+                record=TrainingRecord.from_json((model / TRAINING_FILE).read_bytes()),
+                evaluation=Evaluation.from_json(evaluation.read_bytes()),
+                gate=verdict,
+            ),
+            self._now(),
+        )
+        alias = registered.aliases[0] if registered.aliases else None
+        reason = f"gate {verdict.verdict}: {len(verdict.reasons)} checks passed"
+        self._saying.outcome = self._outcome(
+            Outcome.REGISTERED,
+            reason,
+            "register_model",
+            version=registered.version,
+            alias=alias,
+            verdict=verdict.verdict,
+        )
+        first = " (the first version)" if alias == ALIAS_CHAMPION else ""
+        self._saying.say(f"version {registered.version}, {alias}{first}")
+        return registered.version
+
+    def refuse_candidate(self, gate: Path) -> None:
+        """Last step after any other verdict: say why, register nothing."""
+        report = GateReport.from_json(gate.read_bytes())
+        self._log_gate(report)
+        worst = [r for r in report.reasons if r.verdict is report.verdict]
+        reason = f"gate {report.verdict}: " + "; ".join(r.text for r in worst)
+        self._saying.outcome = self._outcome(
+            Outcome.NOT_ACCEPTED, reason, "gate_model", verdict=report.verdict
+        )
+        self._saying.say(f"{report.verdict}: {worst[0].text}" if worst else report.verdict)
+
+    def _log_gate(self, report: GateReport) -> None:
+        registry, run_id = self._mlflow()
+        registry.log(run_id, tags={TAG_VERDICT: report.verdict})
+        registry.log_text(run_id, report.to_json(), ARTIFACT_GATE)
+        registry.log_text(run_id, self._tools.reports.gate_markdown(report), "gate.md")
+
+    def _start(self, cause: str) -> None:
+        registry = self._tools.registry
+        registry.discard_incomplete(self.spec.name)
+        run_id = registry.start_run(self.spec.name, self.run_key, {TAG_CAUSE: cause})
+        registry.log_text(run_id, dump_spec(self.spec), ARTIFACT_SPEC)
+
+    def _mlflow(self) -> tuple[Registry, str]:
+        # Idempotent by run key: a step in a pod of its own finds the run the first one opened.
+        registry = self._tools.registry
+        return registry, registry.start_run(self.spec.name, self.run_key, {})
+
+    def _outcome(
+        self,
+        outcome: Outcome,
+        reason: str,
+        step: str,
+        *,
+        version: str | None = None,
+        alias: str | None = None,
+        verdict: Verdict | None = None,
+    ) -> RunOutcome:
+        return RunOutcome(
+            model=self.spec.name,
+            run_key=self.run_key,
+            outcome=outcome,
+            reason=reason,
+            step=step,
+            version=version,
+            alias=alias,
+            verdict=verdict,
+        )
+
+
+def gate_candidate(spec: ModelSpec, evaluation: Path, out: Path) -> GateReport:
+    """Fifth step: the verdict. Pure but for the files, so it may be cached."""
+    report = judge(spec, Evaluation.from_json(evaluation.read_bytes()))
+    _write(out, report.to_json())
+    return report
+
+
+def _numbers(evaluation: Evaluation) -> dict[str, float]:
+    numbers: dict[str, float] = {}
+    for name, value in evaluation.metrics.items():
+        numbers |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+    for name, value in evaluation.champion.items():
+        numbers[f"champion_{name}"] = value.value
+    for baseline, values in evaluation.baselines.items():
+        numbers |= {f"{baseline}_{name}": value.value for name, value in values.items()}
+    if evaluation.difference is not None:
+        numbers["difference_to_champion"] = evaluation.difference.value
+    return numbers
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
