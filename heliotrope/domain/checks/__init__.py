@@ -1,0 +1,1 @@
+"""Pure checks: profiles and counts in, findings out. One family a module."""
