@@ -1,5 +1,9 @@
 """How a model did on the holdout, beside the champion and the trivial answers."""
 
+from datetime import datetime
+
+from pydantic import Field
+
 from heliotrope.domain.document import Document
 
 
@@ -38,6 +42,8 @@ class SliceScore(Document):
     candidate: MetricValue
     champion: MetricValue | None = None
     difference: Difference | None = None
+    note: str | None = None
+    """Why there is no difference to judge, where a champion was scored."""
 
 
 class Curve(Document):
@@ -53,19 +59,19 @@ class Evaluation(Document):
 
     primary: str
     rows: int
-    class_counts: dict[str, int] = {}
+    class_counts: dict[str, int] = Field(default_factory=dict)
     """Holdout rows of each class."""
     metrics: dict[str, MetricValue]
     champion_version: str | None = None
-    champion: dict[str, MetricValue] = {}
-    """The champion's, on the same rows."""
+    champion: dict[str, MetricValue] = Field(default_factory=dict)
+    """The champion's, on the compared rows: the holdout, less the rows it was trained on."""
     difference: Difference | None = None
     """Candidate against champion on the primary metric."""
     champion_error: str | None = None
     """Why the champion could not be scored, where it could not."""
-    baselines: dict[str, dict[str, MetricValue]] = {}
+    baselines: dict[str, dict[str, MetricValue]] = Field(default_factory=dict)
     """`majority` (class prior; the mean for regression) and, for streams, `persistence`."""
-    baseline_differences: dict[str, Difference] = {}
+    baseline_differences: dict[str, Difference] = Field(default_factory=dict)
     slices: tuple[SliceScore, ...] = ()
     roc: Curve | None = None
     precision_recall: Curve | None = None
@@ -75,3 +81,17 @@ class Evaluation(Document):
     """Rows are true classes, columns predicted, in `classes` order."""
     classes: tuple[str, ...] = ()
     threshold: float | None = None
+    event_from: datetime | None = None
+    """Oldest event of the holdout (UTC)."""
+    event_to: datetime | None = None
+    """Newest event of the holdout (UTC)."""
+    resamples: int = 0
+    """Bootstrap resamples behind each interval."""
+    champion_trained_until: datetime | None = None
+    """Newest event the champion was trained on (UTC), where that is known."""
+    comparison_rows: int | None = None
+    """Holdout rows the champion was not trained on: all that it is compared on."""
+    comparison_class_counts: dict[str, int] = Field(default_factory=dict)
+    """Those rows by class."""
+    candidate_compared: dict[str, MetricValue] = Field(default_factory=dict)
+    """The candidate's metrics on the compared rows, where these are fewer than the holdout."""
