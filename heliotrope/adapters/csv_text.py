@@ -20,7 +20,7 @@ def opened(path: Path) -> Iterator[TextIO]:
     """The text of a CSV file, unpacked if it ends in .gz, without its byte order mark."""
     opener = gzip.open if path.name.lower().endswith(".gz") else open
     with opener(path, "rt", encoding="utf-8-sig", newline="") as text:
-        yield text  # type: ignore[misc]
+        yield text
 
 
 def header(path: Path, name: str, delimiter: str) -> list[str]:

@@ -169,7 +169,7 @@ class _Filling:
     def _codes(self, column: Any, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
         from heliotrope.errors import DataFault
 
-        codes = column.to_numpy(zero_copy_only=False)[wanted]
+        codes: npt.NDArray[Any] = column.to_numpy(zero_copy_only=False)[wanted]
         missing = np.isnan(codes.astype(np.float64)) if column.null_count else None
         if missing is not None and missing.any():
             raise DataFault(
@@ -187,7 +187,5 @@ def _positions(column: Any, categories: tuple[str, ...]) -> npt.NDArray[np.float
     import pyarrow.compute as pc
 
     found = pc.index_in(column, value_set=pa.array(categories, pa.string()))
-    positions: npt.NDArray[np.float32] = pc.cast(found, pa.float32()).to_numpy(
-        zero_copy_only=False
-    )
+    positions: npt.NDArray[np.float32] = pc.cast(found, pa.float32()).to_numpy(zero_copy_only=False)
     return positions

@@ -83,9 +83,7 @@ def _immature(table: Any, spec: ModelSpec, at: datetime) -> Any:
     return (table[spec.event_time] > final_before).fill_null(False)
 
 
-def _facts(
-    typed: Any, spec: ModelSpec, columns: list[TypedColumn], at: datetime
-) -> dict[str, Any]:
+def _facts(typed: Any, spec: ModelSpec, columns: list[TypedColumn], at: datetime) -> dict[str, Any]:
     immature = _immature(typed, spec, at)
     unlabelled = ~immature & _unlabelled(typed, spec)
     metrics = {

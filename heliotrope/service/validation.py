@@ -1,4 +1,4 @@
-"""Validate a snapshot: gather its numbers and those it is compared with, and let the checks judge."""
+"""Validate a snapshot: gather its numbers and those of its forebears, and let the checks judge."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from heliotrope.domain import statistics
 from heliotrope.domain.checks import compare as comparing
 from heliotrope.domain.checks import label as labels
 from heliotrope.domain.checks import leakage, rules
-from heliotrope.domain.profiling import COLUMNS_A_SAMPLE, Profiled, profile
+from heliotrope.domain.profiling import COLUMNS_A_SAMPLE, Profiled, profile, share_name
 from heliotrope.domain.quality import Finding, Level, QualityReport
 from heliotrope.domain.snapshot import SnapshotRef
 from heliotrope.errors import DataFault, NotFoundError
@@ -67,7 +67,7 @@ def validate_data(
         rows=ref.rows,
         usable_rows=usable,
         label_rate=_positives(spec, classes) / ref.rows if spec.task is Task.BINARY else None,
-        class_counts={labels.share_name(value): count for value, count in classes},
+        class_counts={share_name(value): count for value, count in classes},
         columns=now.columns,
         findings=tuple(sorted(findings, key=lambda finding: _ORDER[finding.level])),
         compared_with=tuple(compared),
@@ -185,9 +185,7 @@ def _comparisons(
         try:
             with store.open(other) as table:
                 before = profile(table, spec, other.rows)
-                classes_before = (
-                    _classes(table, spec) if spec.label.name in table.columns else []
-                )
+                classes_before = _classes(table, spec) if spec.label.name in table.columns else []
         except NotFoundError as error:
             text = f"the {name} cannot be compared with: {error}"
             findings.append(Finding(check="not_compared", level=Level.INFO, message=text))

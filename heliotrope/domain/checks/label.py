@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from heliotrope.domain.profiling import ColumnProfile, share_name
-from heliotrope.domain.quality import Finding, Level
+from heliotrope.domain.profiling import share_name
+from heliotrope.domain.quality import ColumnProfile, Finding, Level
 from heliotrope.spec import ModelSpec
 from heliotrope.vocabulary import Task
 

@@ -84,9 +84,7 @@ def leakage(spec: ModelSpec, name: str, found: Leak | None, rows: int) -> list[F
         f"{found.score:.4f} on {rows:,} rows, allowed below {spec.validation.leakage_score:g} "
         "(validation.leakage_score). Leave it out if it is known only after the outcome."
     )
-    return [
-        Finding(check="leakage", level=Level.FATAL, column=name, message=message, rows=rows)
-    ]
+    return [Finding(check="leakage", level=Level.FATAL, column=name, message=message, rows=rows)]
 
 
 def roc_auc(scores: Numbers, positive: npt.NDArray[np.bool_]) -> float:
@@ -111,8 +109,7 @@ def _ranks(values: Numbers) -> Numbers:
 
 
 def _filled(values: Numbers, side: int) -> Numbers:
-    finite = np.nan_to_num(values, nan=side * np.inf, posinf=np.inf, neginf=-np.inf)
-    return finite
+    return np.nan_to_num(values, nan=side * np.inf, posinf=np.inf, neginf=-np.inf)
 
 
 def _grouped(values: Numbers, category: bool) -> npt.NDArray[np.int64]:
@@ -143,7 +140,7 @@ def _other_half(groups: npt.NDArray[np.int64], target: Numbers) -> Numbers:
 
 def _pure(groups: npt.NDArray[np.int64], labels: Numbers) -> bool:
     pairs = np.unique(np.stack([groups.astype(float), labels]), axis=1)
-    return pairs.shape[1] == len(np.unique(groups)) == len(np.unique(labels))
+    return int(pairs.shape[1]) == len(np.unique(groups)) == len(np.unique(labels))
 
 
 def _correlation(first: Numbers, second: Numbers) -> float:

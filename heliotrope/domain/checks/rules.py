@@ -63,8 +63,7 @@ def _broken(
     fate = (
         "such rows are left out of training"
         if level is Level.WARNING
-        else f"rows that break a rule may be at most {allowed:.2%} of all "
-        "(validation.out_of_bounds_share)"
+        else f"at most {allowed:.4g} of all rows may break a rule (validation.out_of_bounds_share)"
     )
     message = (
         f"{column} must {must} on every row. {count:,} of {rows:,} rows ({count / rows:.2%}) "
@@ -165,9 +164,7 @@ def row_count(spec: ModelSpec, usable: int, rows: int, previous: int | None) -> 
             f"the snapshot must have at least {rules.minimum_rows:,} usable rows "
             f"(validation.minimum_rows). Got {usable:,} of {rows:,}."
         )
-        findings.append(
-            Finding(check="too_few_rows", level=Level.FATAL, message=text, rows=usable)
-        )
+        findings.append(Finding(check="too_few_rows", level=Level.FATAL, message=text, rows=usable))
     if previous and rows < previous * (1 - rules.row_count_drop):
         text = (
             f"the snapshot must not shrink by more than {rules.row_count_drop:.0%} "
