@@ -102,6 +102,44 @@ class TrainingData(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class JudgedRows:
+    """Rows a model is judged on, or compared with, in the order of time."""
+
+    labels: npt.NDArray[Any]
+    """[rows] as `LabelledRows.labels`."""
+    times: npt.NDArray[np.datetime64] | None
+    """[rows] event times (UTC); None without an event time."""
+    row_ids: npt.NDArray[np.int64]
+    """[rows] their `_row`, rising."""
+    features: FloatMatrix | None
+    """[rows, features]; None where only labels were asked for."""
+
+
+class EvaluationData(Protocol):
+    """One snapshot as an evaluation needs it."""
+
+    def holdout(self, rows: range) -> JudgedRows:
+        """The usable rows within a range of `_row`, with their features."""
+        ...
+
+    def history(self, rows: range) -> JudgedRows:
+        """The usable rows within a range of `_row`, without features."""
+        ...
+
+    def features_of(self, spec: ModelSpec, judged: JudgedRows) -> FloatMatrix:
+        """The same rows in another spec's columns.
+
+        Raises:
+            DataFault: the snapshot lacks one of them.
+        """
+        ...
+
+    def raw(self, judged: JudgedRows, most: int) -> Sequence[Mapping[str, Any]]:
+        """The same rows as people would send them, at most so many, evenly spaced."""
+        ...
+
+
 class FittedModel(Protocol):
     """What a trainer answers with: a model that scores and can be written."""
 
@@ -191,7 +229,8 @@ class Registry(Protocol):
         ...
 
     def register(self, spec: ModelSpec, run_id: str, folder: Path, tags: Mapping[str, str],
-                 metrics: Mapping[str, float], example: Mapping[str, Any]) -> RegisteredVersion:
+                 metrics: Mapping[str, float], example: Mapping[str, Any],
+                 description: str = "") -> RegisteredVersion:
         """Register a model folder as a new version, without an alias.
 
         All or nothing: the version is complete, or it is gone again. `folder` holds the files of
@@ -201,6 +240,15 @@ class Registry(Protocol):
 
     def discard_incomplete(self, model: str) -> list[str]:
         """Delete the versions a killed registration left behind; answers which."""
+        ...
+
+    def settle(self, model: str, below: str, timeout: float = 60.0) -> bool:
+        """Wait until no living process registers a version with a lower number; False if one
+        still does."""
+        ...
+
+    def tag_version(self, model: str, version: str, tags: Mapping[str, str]) -> None:
+        """Add tags to a version."""
         ...
 
     def set_alias(self, model: str, alias: str, version: str) -> None:
@@ -225,6 +273,10 @@ class Registry(Protocol):
 
     def download(self, version: RegisteredVersion, to: Path) -> Path:
         """The version's model folder on local disk."""
+        ...
+
+    def list_files(self, run_id: str, folder: str = "") -> list[str]:
+        """Paths of a run's artifacts in one folder, folders among them."""
         ...
 
     def read_text(self, run_id: str, path: str) -> str:

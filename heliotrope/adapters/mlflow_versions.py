@@ -103,7 +103,15 @@ class MlflowVersions(MlflowRuns):
             for item in whole.iterdir():
                 if item != target:
                     item.rename(target / item.name)
-            target.rename(to)
+            try:
+                target.rename(to)
+            except OSError as error:
+                # Another process may have put the same version there meanwhile.
+                there = to / SERVING_FILE
+                if not (
+                    there.is_file() and there.read_bytes() == (target / SERVING_FILE).read_bytes()
+                ):
+                    raise ConflictError(f"{to} must be empty or not there.") from error
         return to
 
     def artifact_uri(self, version: RegisteredVersion) -> str:
