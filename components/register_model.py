@@ -10,6 +10,7 @@ def register_model(
     spec: str,
     run_key: str,
     job_id: str,
+    cause: str,
     snapshot: dsl.Input[dsl.Dataset],
     quality: dsl.Input[dsl.Artifact],
     model: dsl.Input[dsl.Model],
@@ -23,6 +24,7 @@ def register_model(
 
     with training_step("register_model", spec, run_key or job_id) as run:
         return run.register_model(
+            cause,
             Path(snapshot.path),
             Path(quality.path),
             Path(model.path),

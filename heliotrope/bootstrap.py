@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Trainer,
         TrainingData,
     )
+    from heliotrope.service.recorded_training import RecordedTraining
     from heliotrope.service.training_run import TrainingRun
     from heliotrope.service.training_tools import Reports, TrainedPipeline
     from heliotrope.spec import ModelSpec
@@ -87,6 +88,13 @@ class Platform:
 
         return ReportPages()
 
+    @cached_property
+    def retraining(self) -> "RecordedTraining":
+        """Trains a recorded version again."""
+        from heliotrope.service.recorded_training import RecordedTraining
+
+        return RecordedTraining(self)
+
     @property
     def model_cache(self) -> Path:
         """Downloaded versions; they never change."""
@@ -144,6 +152,7 @@ def _now() -> datetime:
 
 def training_step(name: str, spec: str, run_key: str) -> AbstractContextManager["TrainingRun"]:
     """A training run within one of its steps; what the pipeline's components call."""
+    from heliotrope.service.recorded_training import RecordedTraining
     from heliotrope.service.training_run import TrainingRun
     from heliotrope.spec import parse_spec
 

@@ -143,14 +143,30 @@ class EvaluationData(Protocol):
 class FittedModel(Protocol):
     """What a trainer answers with: a model that scores and can be written."""
 
-    estimator: str
-    """Dotted name."""
-    parameters: Mapping[str, Any]
-    curve: Mapping[str, tuple[float, ...]]
-    """Loss by iteration."""
-    calibration: str | None
-    """How probabilities were calibrated; None where they were not."""
-    warnings: tuple[str, ...]
+    @property
+    def estimator(self) -> str:
+        """Dotted name."""
+        ...
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What it was built with."""
+        ...
+
+    @property
+    def curve(self) -> Mapping[str, tuple[float, ...]]:
+        """Loss by iteration."""
+        ...
+
+    @property
+    def calibration(self) -> str | None:
+        """How probabilities were calibrated; None where they were not."""
+        ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know of the fitting."""
+        ...
 
     def score(self, features: FloatMatrix) -> FloatVector:
         """As `Scorer.score`, in the trained model's own precision."""

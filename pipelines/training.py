@@ -52,6 +52,7 @@ def training(spec: str, run_key: str = "", cause: str = "person") -> None:
                 _uncached(
                     register_model(
                         **this_run,
+                        cause=cause,
                         snapshot=snapshot,
                         quality=quality,
                         model=model,

@@ -62,7 +62,7 @@ class SnapshotEvaluationData:
             self._store, self._ref, columns=self._spec.feature_names, rows=(low, high)
         )
         chosen = frame[frame[COLUMN_ROW].isin(picked)].drop(columns=COLUMN_ROW)
-        rows: list[dict[str, Any]] = (
-            chosen.astype(object).where(chosen.notna(), None).to_dict("records")
-        )
-        return rows
+        plain = chosen.astype(object).where(chosen.notna(), None)
+        return [
+            {str(name): value for name, value in row.items()} for row in plain.to_dict("records")
+        ]

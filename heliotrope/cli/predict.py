@@ -26,6 +26,7 @@ def predict(
     from heliotrope.bootstrap import platform
     from heliotrope.service.scoring import read_rows, score_rows, write_answers
     from heliotrope.service.serving import fetch_model, find_version, read_contract
+    from heliotrope.vocabulary import ONNX_FILE
 
     here = platform()
     found = find_version(here.registry, model, version, alias)
@@ -39,5 +40,5 @@ def predict(
                 table = read_rows(lines, str(rows), contract)
         except FileNotFoundError:
             raise typer.BadParameter(f"{rows} must exist") from None
-    answers = score_rows(contract, here.scorer(folder), table)
+    answers = score_rows(contract, here.load_scorer(folder / ONNX_FILE), table)
     write_answers(sys.stdout, answers, as_json=json_output)

@@ -42,10 +42,11 @@ def read_rows(lines: TextIO, source: str, contract: ServingContract) -> list[dic
         raise UsageError(f"{source} must hold a header or a JSON row in its first line. Got none.")
     rest = _chain(first, lines)
     if first.lstrip().startswith("{"):
-        rows = [_json_row(source, number, line) for number, line in enumerate(rest, 1)]
+        rows = [
+            _json_row(source, number, line) for number, line in enumerate(rest, 1) if line.strip()
+        ]
     else:
         rows = list(_csv_rows(source, rest, contract))
-    rows = [row for row in rows if row is not None]
     if not rows:
         raise UsageError(f"{source} must hold at least one row. Got only a header.")
     return rows
@@ -56,9 +57,7 @@ def _chain(first: str, rest: TextIO) -> Iterable[str]:
     yield from rest
 
 
-def _json_row(source: str, number: int, line: str) -> dict[str, Any] | None:
-    if not line.strip():
-        return None
+def _json_row(source: str, number: int, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:

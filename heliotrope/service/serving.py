@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from heliotrope.domain.serving import ServingContract
-from heliotrope.errors import HeliotropeError, NotFoundError
+from heliotrope.errors import HeliotropeError
 from heliotrope.ports import RegisteredVersion, Registry
+from heliotrope.service.lineage import choose
 from heliotrope.vocabulary import ALIAS_CHAMPION, ONNX_FILE, SERVING_FILE
 
 
@@ -18,14 +19,7 @@ def find_version(
     """
     if version is not None:
         return registry.version(model, version)
-    wanted = alias or ALIAS_CHAMPION
-    found = registry.by_alias(model, wanted)
-    if found is None:
-        there = sorted({a for v in registry.versions(model) for a in v.aliases})
-        raise NotFoundError(
-            f"model {model} must have an alias {wanted}. Got {', '.join(there) or 'no alias'}."
-        )
-    return found
+    return choose(registry, model, alias or ALIAS_CHAMPION)
 
 
 def fetch_model(registry: Registry, found: RegisteredVersion, cache: Path) -> Path:

@@ -23,6 +23,7 @@ from heliotrope.service import run_outcome
 from heliotrope.service.champion import champion_lineage, load_champion
 from heliotrope.service.comparison import Holdout, Rows
 from heliotrope.service.evaluation import evaluate
+from heliotrope.service.proof import prove_parity
 from heliotrope.service.registration import Candidate, register_candidate
 from heliotrope.service.snapshot import take_snapshot
 from heliotrope.service.step import Now, Saying, run_step
@@ -36,6 +37,7 @@ from heliotrope.vocabulary import (
     ARTIFACT_DATA,
     ARTIFACT_EVALUATION,
     ARTIFACT_GATE,
+    ARTIFACT_PARITY,
     ARTIFACT_QUALITY_FILE,
     ARTIFACT_SPEC,
     ARTIFACT_TRAINING_FILE,
@@ -238,33 +240,41 @@ class TrainingRun:
             registry.log_text(run_id, text, f"{ARTIFACT_EVALUATION}/{name}")
 
     def register_model(
-        self, snapshot: Path, quality: Path, model: Path, evaluation: Path, gate: Path
+        self, cause: str, snapshot: Path, quality: Path, model: Path, evaluation: Path, gate: Path
     ) -> str:
         """Last step after a PASS: prove parity, register; answers the version."""
-        _, run_id = self._mlflow()
+        registry, run_id = self._mlflow()
         ref = SnapshotRef.from_json(snapshot.read_bytes())
+        record = TrainingRecord.from_json((model / TRAINING_FILE).read_bytes())
         verdict = GateReport.from_json(gate.read_bytes())
         self._log_gate(verdict)
+        proven = prove_parity(self._tools, self.spec, ref, record, model)
+        registry.log_text(run_id, proven.report.to_json(), ARTIFACT_PARITY)
+        proven.report.require()
         registered = register_candidate(
-            self._tools,
+            registry,
             Candidate(
                 spec=self.spec,
+                folder=model,
                 run_key=self.run_key,
                 run_id=run_id,
-                folder=model,
+                cause=cause,
                 snapshot=ref,
                 quality=QualityReport.from_json(quality.read_bytes()),
-                record=TrainingRecord.from_json((model / TRAINING_FILE).read_bytes()),
+                record=record,
                 evaluation=Evaluation.from_json(evaluation.read_bytes()),
                 gate=verdict,
+                code=self._tools.code_identity(),
+                example=proven.example,
+                extra_metrics=proven.benchmark,
             ),
             self._now(),
         )
         alias = registered.aliases[0] if registered.aliases else None
-        reason = f"gate {verdict.verdict}: {len(verdict.reasons)} checks passed"
         self._saying.outcome = self._outcome(
             Outcome.REGISTERED,
-            reason,
+            f"gate {verdict.verdict}, {len(verdict.reasons)} checks; served scores within "
+            f"{proven.report.max_difference:.1e} of scikit-learn's",
             "register_model",
             version=registered.version,
             alias=alias,
