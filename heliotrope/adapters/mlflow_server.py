@@ -57,11 +57,7 @@ class MlflowServer:
             stdout=self._log,
             stderr=self._log,
             stdin=subprocess.DEVNULL,
-            env={
-                **os.environ,
-                **quiet_environment(),
-                "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-            },
+            env={**os.environ, **quiet},
             start_new_session=True,
         )
         try:
