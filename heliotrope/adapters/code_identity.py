@@ -38,7 +38,7 @@ PACKAGES = (
 """The libraries that decide what a training makes of the same data."""
 
 
-def identify_code(root: Path, environ: Mapping[str, str]) -> CodeIdentity:
+def code_identity(root: Path, environ: Mapping[str, str]) -> CodeIdentity:
     """What runs, from the checkout at `root` or, in an image, from what its build recorded.
 
     Args:

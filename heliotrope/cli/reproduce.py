@@ -45,7 +45,7 @@ def reproduce(
     chosen = choose(here.registry, model, version)
     with tempfile.TemporaryDirectory(prefix="heliotrope-") as scratch:
         outcome = reproduction.reproduce(
-            here.registry, here.retraining, chosen, here.code, Path(scratch)
+            here.registry, here.retraining, chosen, here.code_identity(), Path(scratch)
         )
     if json_output:
         typer.echo(outcome.to_json(), nl=False)

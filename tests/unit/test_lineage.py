@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from heliotrope.adapters.code_identity import hash_sources, identify_code
+from heliotrope.adapters.code_identity import code_identity, hash_sources
 from heliotrope.adapters.mlflow_link import mask
 from heliotrope.adapters.registrar import Registrar, abandoned
 from heliotrope.domain.lineage import CodeIdentity
@@ -39,7 +39,7 @@ def test_a_clean_checkout_is_its_commit(project):
     git(project, "init", "-q")
     git(project, "add", ".")
     git(project, "commit", "-qm", "first")
-    code = identify_code(project, {"HELIOTROPE_CODE_COMMIT": "of-an-image"})
+    code = code_identity(project, {"HELIOTROPE_CODE_COMMIT": "of-an-image"})
     assert code.commit == git(project, "rev-parse", "HEAD")
     assert code.dirty is False
     assert code.lock_hash == hashlib.sha256(b"numpy==2.0\n").hexdigest()
@@ -50,9 +50,9 @@ def test_a_checkout_with_changes_is_dirty_and_has_other_sources(project, change)
     git(project, "init", "-q")
     git(project, "add", ".")
     git(project, "commit", "-qm", "first")
-    before = identify_code(project, {})
+    before = code_identity(project, {})
     (project / change).write_text("changed = True\n")
-    after = identify_code(project, {})
+    after = code_identity(project, {})
     assert after.dirty is True
     assert after.commit == before.commit
     assert after.source_hash != before.source_hash
@@ -63,7 +63,7 @@ def test_a_file_outside_the_sources_leaves_a_checkout_clean(project):
     git(project, "add", ".")
     git(project, "commit", "-qm", "first")
     (project / "notes.txt").write_text("mine")
-    assert identify_code(project, {}).dirty is False
+    assert code_identity(project, {}).dirty is False
 
 
 def test_an_image_is_what_its_build_recorded(project):
@@ -75,13 +75,13 @@ def test_an_image_is_what_its_build_recorded(project):
         "HELIOTROPE_IMAGE": "registry.example/heliotrope:1",
         "HELIOTROPE_IMAGE_DIGEST": "sha256:77",
     }
-    code = identify_code(project, environ)
+    code = code_identity(project, environ)
     assert (code.commit, code.dirty, code.lock_hash) == ("abc123", False, "beef")
     assert code.image == "registry.example/heliotrope:1@sha256:77"
 
 
 def test_without_checkout_and_image_the_sources_still_tell(project):
-    code = identify_code(project, {})
+    code = code_identity(project, {})
     assert (code.commit, code.dirty, code.image) == (None, None, None)
     assert len(code.source_hash) == 64
     assert {"numpy", "scikit-learn", "onnx"} <= set(code.packages)
@@ -94,7 +94,7 @@ def test_somebody_elses_checkout_around_the_package_is_not_its_commit(project):
     git(project, "init", "-q")
     git(project, "add", ".")
     git(project, "commit", "-qm", "theirs")
-    assert identify_code(inner, {}).commit is None
+    assert code_identity(inner, {}).commit is None
 
 
 def test_the_source_hash_sees_names_and_contents_and_no_caches(project):
