@@ -55,11 +55,6 @@ def build_estimator(spec: ModelSpec) -> Any:
     return estimator
 
 
-def is_boosting(estimator: Any) -> bool:
-    """Whether it is one of the two default estimators."""
-    return isinstance(estimator, HistGradientBoostingClassifier | HistGradientBoostingRegressor)
-
-
 def describe(estimator: Any) -> str:
     """Dotted name of an estimator's class; the steps' names too for a pipeline."""
     steps = getattr(estimator, "steps", None)

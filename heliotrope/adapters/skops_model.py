@@ -24,9 +24,13 @@ TRUSTED = (
     "sklearn.calibration._SigmoidCalibration",
     "sklearn.calibration._TemperatureScaling",
     "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.ensemble._gb_losses.BinomialDeviance",
+    "sklearn.tree._tree.Tree",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn._loss.loss.HalfTweedieLossIdentity",
     "sklearn.utils.validation.check_array",
-    "sklearn._loss.link.Interval",
+    "numpy.dtype",
 )
 """All that a file may hold beyond skops' own trusted list. Nothing else is ever built."""
 
@@ -69,7 +73,7 @@ def load_model(path: Path, extra_trusted: Sequence[str] = ()) -> Any:
     try:
         _require_trusted(raw, str(path), extra_trusted)
         return skops_io.loads(raw, trusted=[*TRUSTED, *extra_trusted])
-    except (zipfile.BadZipFile, json.JSONDecodeError, KeyError) as error:
+    except (zipfile.BadZipFile, ValueError, KeyError) as error:
         raise UsageError(f"{path} must be a skops file. Got {type(error).__name__}.") from error
 
 

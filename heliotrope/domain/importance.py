@@ -6,6 +6,7 @@ Correlated features share their importance, so read it as reliance and not as ca
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ ROWS = 5_000
 """Rows looked at: enough for shares of a few per cent, and seconds for wide models."""
 
 
-def loss(task: Task, scores: npt.NDArray[np.float64], labels: npt.NDArray[np.float64]) -> float:
+def loss(task: Task, scores: npt.NDArray[np.float64], labels: npt.NDArray[Any]) -> float:
     """Mean log loss in nats for classes, mean squared error for numbers; probabilities clipped."""
     if task is Task.REGRESSION:
         return float(np.mean(np.square(scores - labels)))
@@ -40,7 +41,7 @@ def sample_rows(rows: int, seed: int, at_most: int = ROWS) -> npt.NDArray[np.int
 def permutation_importance(
     score: Score,
     features: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.float64],
+    labels: npt.NDArray[Any],
     task: Task,
     names: Sequence[str],
     seed: int,

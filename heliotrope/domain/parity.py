@@ -105,7 +105,8 @@ def compare_scores(
     scale = max(1.0, float(np.abs(left).max(initial=0.0))) if task is Task.REGRESSION else 1.0
     worst: tuple[int, ...] | None = None
     if left.size:
-        difference = np.where(left == right, 0.0, np.abs(left - right))
+        with np.errstate(invalid="ignore"):  # equal infinities
+            difference = np.where(left == right, 0.0, np.abs(left - right))
         worst = tuple(int(i) for i in np.unravel_index(np.argmax(difference), left.shape))
     flipped, tied = _flips(left, right, task, 0.5 if threshold is None else threshold)
     flips = np.flatnonzero(flipped & ~tied)
