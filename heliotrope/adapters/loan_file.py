@@ -45,12 +45,13 @@ def write_loans(generator: LoanGenerator, path: Path, with_truth: bool = False) 
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        rows = _write(generator, part, with_truth)
-        part.replace(path)
+        try:
+            rows = _write(generator, part, with_truth)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"{path} must be writable. Got {error.strerror or error}.") from error
-    finally:
-        part.unlink(missing_ok=True)
     return rows
 
 
