@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import kserve.model_server as kserve_server
+import uvloop
 from kserve import ModelServer
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.rest.server import RESTServer
@@ -71,13 +72,18 @@ class PredictorServer(ModelServer):  # type: ignore[misc]
             ssl_certfile=self.ssl_certfile,
             ssl_keyfile=self.ssl_keyfile,
         )
+        # Nothing here looks at the client's address, so no middleware need work it out.
+        self._rest_server.config.proxy_headers = False
+        self._rest_server.config.server_header = False
         servicer = PredictionServicer(self.dataplane, self.model_repository_extension, core)
         self._grpc_server = PredictorRpcServer(
             self.grpc_port, servicer, settings.max_body_bytes, self.grace_period
         )
         gc.collect()
         gc.freeze()
-        asyncio.run(self._run())
+        # asyncio.run, as KServe calls it, leaves uvloop unused, whatever --event-loop says.
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._run())
 
     async def _run(self) -> None:
         self.setup_event_loop()

@@ -82,10 +82,9 @@ class Spool:
             classes=contract.classes,
             entity_key=contract.entity_key,
         )
+        self._header_bytes = len(encode_header(self._header)) + 20
         self._check_budget()
-        self._segment_bytes = max(
-            options.max_bytes // SEGMENTS, 2 * len(encode_header(self._header))
-        )
+        self._segment_bytes = max(options.max_bytes // SEGMENTS, 2 * self._header_bytes)
         self._next = 1
         self._fd = self._lock_fd = -1
         self._unsynced = self._closed_bytes = 0
@@ -100,7 +99,7 @@ class Spool:
         self._thread.start()
 
     def _check_budget(self) -> None:
-        least = 4 * SEGMENTS * len(encode_header(self._header))
+        least = 4 * SEGMENTS * self._header_bytes
         if self.options.max_bytes < least:
             must = f"spool_max_bytes must be at least {least} for this model."
             raise UsageError(f"{must} Got {self.options.max_bytes}.")
@@ -180,6 +179,8 @@ class Spool:
         current = self.current
         if current is None:
             return None
+        if self._header_bytes + size > self.options.max_bytes:
+            raise OSError(27, f"one record of {size} bytes exceeds spool_max_bytes")
         if current.records and current.size + size > self._segment_bytes:
             current = self._rotate(current)
         while self.segments and self._closed_bytes + current.size + size > self.options.max_bytes:
@@ -187,8 +188,6 @@ class Spool:
             self._closed_bytes -= oldest.size
             oldest.path.unlink(missing_ok=True)
             self.lost["budget"] += oldest.rows
-        if current.size + size > self.options.max_bytes:
-            raise OSError(27, f"one record of {size} bytes exceeds spool_max_bytes")
         return current
 
     def _rotate(self, full: Segment) -> Segment:
