@@ -119,7 +119,9 @@ def _primary(spec: ModelSpec, evaluation: Evaluation) -> Reason:
 def _over(evaluation: Evaluation) -> str:
     if not evaluation.class_counts:
         return f"{evaluation.rows:,} rows"
-    counts = ", ".join(f"{count:,} {name}" for name, count in evaluation.class_counts.items())
+    counts = ", ".join(
+        f"{count:,} of class {name}" for name, count in evaluation.class_counts.items()
+    )
     return f"{evaluation.rows:,} rows ({counts})"
 
 

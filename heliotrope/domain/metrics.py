@@ -199,8 +199,9 @@ class Answers:
         if wanted.intersection(("rmse", "r2")):
             squared = dot(weight, self.row_losses["squared"])
             found["rmse"] = float(np.sqrt(squared / total))
-            mean = dot(weight, self.labels.astype(np.float64, copy=False)) / total
-            spread = dot(weight, (self.labels - mean) ** 2)
+            labels = np.asarray(self.labels, np.float64)
+            mean = dot(weight, labels) / total
+            spread = dot(weight, (labels - mean) ** 2)
             found["r2"] = 1 - squared / spread if spread > 0 else np.nan
         return found
 

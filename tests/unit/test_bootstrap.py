@@ -47,7 +47,7 @@ def test_equal_models_are_called_different_no_more_often_than_the_confidence_all
         labels, first = drawn(rng, rows, rate)
         second = 1 / (1 + np.exp(-rng.normal(labels, 1)))
         pair = {"a": Answers.binary(labels, first), "b": Answers.binary(labels, second)}
-        draws = bootstrap.resample(pair, dict.fromkeys(pair, ["roc_auc"]), rng, 300)
+        draws = bootstrap.resample(pair, dict.fromkeys(pair, ("roc_auc",)), rng, 300)
         points = {k: v.values(["roc_auc"])["roc_auc"] for k, v in pair.items()}
         gap = bootstrap.difference(
             (points["a"], draws["a"]["roc_auc"]),
@@ -65,7 +65,7 @@ def test_the_difference_of_a_model_to_itself_is_exactly_zero():
     rng = np.random.default_rng(5)
     answers = Answers.binary(*drawn(rng, 400))
     draws = bootstrap.resample(
-        {"a": answers, "b": answers}, dict.fromkeys("ab", ["roc_auc"]), rng, 100
+        {"a": answers, "b": answers}, dict.fromkeys("ab", ("roc_auc",)), rng, 100
     )
     point = answers.values(["roc_auc"])["roc_auc"]
     gap = bootstrap.difference(
@@ -79,7 +79,7 @@ def test_pairing_is_narrower_than_two_intervals_apart():
     labels, scores = drawn(rng, 500)
     close = np.clip(scores + rng.normal(0, 0.01, 500), 0, 1)
     pair = {"a": Answers.binary(labels, scores), "b": Answers.binary(labels, close)}
-    draws = bootstrap.resample(pair, dict.fromkeys(pair, ["roc_auc"]), rng, 300)
+    draws = bootstrap.resample(pair, dict.fromkeys(pair, ("roc_auc",)), rng, 300)
     own, other = draws["a"]["roc_auc"], draws["b"]["roc_auc"]
     assert np.std(own - other) < 0.2 * np.std(own)
 
@@ -140,7 +140,7 @@ def test_no_errors_at_all_is_not_certainty(right, rows):
 def test_models_that_answered_different_rows_are_refused():
     pair = {"a": Answers.binary([0, 1], [0, 1]), "b": Answers.binary([0, 1, 1], [0, 1, 1])}
     with pytest.raises(ValueError, match=r"same rows.*\[2, 3\]"):
-        bootstrap.resample(pair, dict.fromkeys(pair, ["accuracy"]), np.random.default_rng(0), 5)
+        bootstrap.resample(pair, dict.fromkeys(pair, ("accuracy",)), np.random.default_rng(0), 5)
 
 
 def test_no_rows_give_undefined_resamples():

@@ -92,7 +92,8 @@ def test_good_evidence_passes_and_every_check_says_why():
         "baseline",
     }
     assert (
-        "roc_auc 0.7200 [0.7000, 0.7400] over 1,000 rows (940 0, 60 1)" in of("metric", report).text
+        "roc_auc 0.7200 [0.7000, 0.7400] over 1,000 rows (940 of class 0, 60 of class 1)"
+        in of("metric", report).text
     )
 
 
