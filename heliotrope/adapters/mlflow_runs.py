@@ -120,7 +120,8 @@ class MlflowRuns:
             raise NotFoundError(f"Run {run_id} must have the file {path}. Beside it: {what}.")
         with tempfile.TemporaryDirectory() as scratch:
             where = self._link.call(
-                "read a file", lambda c: c.download_artifacts(run_id, path, scratch)
+                "read a file",
+                lambda c: self._artifacts(c, run_id).download_artifacts(path, scratch),
             )
             return Path(where).read_text(encoding="utf-8")
 
@@ -128,8 +129,17 @@ class MlflowRuns:
         """Paths of a run's artifacts in one folder, folders among them."""
         at = None if folder in ("", ".") else folder
         return self._link.call(
-            "list files", lambda c: sorted(f.path for f in c.list_artifacts(run_id, at))
+            "list files",
+            lambda c: sorted(f.path for f in self._artifacts(c, run_id).list_artifacts(at)),
         )
+
+    def _artifacts(self, client: Any, run_id: str) -> Any:
+        # The client's own listing mixes in the run's logged models, and looks those up in
+        # whatever tracking URI the process has as its default.
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        uri = client.get_run(run_id).info.artifact_uri
+        return get_artifact_repository(uri, self._link.uri)
 
     def run_url(self, run_id: str) -> str:
         """Where a person sees the run; without a server, the page within `heliotrope ui`."""

@@ -164,6 +164,7 @@ def test_files_and_text_come_back_and_an_absent_one_is_named(registry, name, tmp
     assert registry.read_text(run, "gate.json") == '{"verdict": "PASS"}'
     with pytest.raises(NotFoundError, match=r"data/other\.md.*data/report\.md"):
         registry.read_text(run, "data/other.md")
+    assert registry.list_files(run) == ["data", "gate.json"]
     with pytest.raises(NotFoundError, match="must exist"):
         registry.log_files(run, tmp_path / "nowhere", "data")
     assert run in registry.run_url(run)
@@ -182,6 +183,13 @@ def test_versions_number_up_and_show_what_they_were_given(registry, name, folder
     assert seen.aliases == ()
     assert name in registry.models()
     assert registry._link.client.get_model_version(name, "1").description == "# About it"
+
+
+def test_a_file_beside_the_registered_model_is_read_like_any_other(registry, name, folder):
+    version = registered(registry, name, folder)
+    registry.log_text(version.run_id, "{}", "model/training.json")
+    assert registry.read_text(version.run_id, "model/training.json") == "{}"
+    assert registry.list_files(version.run_id, "model") == ["model/training.json"]
 
 
 def test_an_alias_moves_and_points_at_one_version(registry, name, folder):
