@@ -26,7 +26,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 from heliotrope.adapters import onnx_model, skops_model
 from heliotrope.adapters.estimators import build_estimator, describe, parameters
-from heliotrope.adapters.tree_thresholds import round_thresholds
+from heliotrope.adapters.tree_thresholds import forget_threads, round_thresholds
 from heliotrope.domain.importance import loss, sample_rows
 from heliotrope.errors import DataFault, HeliotropeError, UsageError
 from heliotrope.ports import FloatMatrix, FloatVector, LabelledRows
@@ -100,6 +100,7 @@ class SklearnTrainer:
             python_warnings.simplefilter("always")
             curve = _fit(spec, estimator, train, usable)
             round_thresholds(estimator)
+            forget_threads(estimator)
             _require_finite(spec, estimator, usable or train)
             model, method, why = _calibrate(spec, estimator, usable)
         notes += why

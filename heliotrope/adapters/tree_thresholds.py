@@ -49,6 +49,17 @@ def round_thresholds(estimator: Any) -> int:
     return trees
 
 
+def forget_threads(estimator: Any) -> None:
+    """Drop the number of threads a gradient boosting was fitted with, in place.
+
+    It is the one thing in a fitted model that depends on the machine: neither trees nor scores do.
+    """
+    for part in _parts(estimator, set()):
+        mapper = getattr(part, "_bin_mapper", None)
+        if mapper is not None:
+            mapper.n_threads = None
+
+
 def _hist_trees(estimator: Any) -> list[Any]:
     return [tree for stage in getattr(estimator, "_predictors", []) for tree in stage]
 
