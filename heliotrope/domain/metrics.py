@@ -134,6 +134,24 @@ class Answers:
             np.empty(0, np.int64),
         )
 
+    def take(self, rows: npt.NDArray[np.bool_] | IntVector) -> "Answers":
+        """The answers to some of the rows, chosen by mask or by position."""
+        labels, scores = self.labels[rows], self.scores[rows]
+        if self.task is Task.REGRESSION:
+            return Answers.regression(labels, scores)
+        decisions = self.decisions[rows]
+        if self.task is Task.BINARY:
+            return Answers.binary(labels, scores, decisions=decisions)
+        return Answers.multiclass(labels, scores, decisions=decisions)
+
+    @property
+    def rarest(self) -> int:
+        """Rows of the rarest class that is there; all rows for regression."""
+        if self.classes == 0:
+            return self.rows
+        counts = np.bincount(self.labels.astype(np.int64), minlength=self.classes)
+        return int(counts[counts > 0].min()) if self.rows else 0
+
     @property
     def rows(self) -> int:
         """How many rows were answered."""

@@ -84,7 +84,8 @@ class Judge:
         """Metrics of the candidate and of others over the same resamples of some rows."""
         gates, primary = self.spec.gates, self.spec.metrics.primary
         models = {"": self.answers, **others}
-        models = {name: _pick(answers, rows) for name, answers in models.items()}
+        if not rows.all():
+            models = {name: answers.take(rows) for name, answers in models.items()}
         wanted = [primary] if only_primary else metrics_for(self.spec.task)
         # A stage of its own seed: the order of slices, or one more of them, moves no number.
         rng = np.random.default_rng([self.seed, crc32(stage.encode())])
@@ -207,24 +208,9 @@ class Judge:
             return None
         return f"{primary} is undefined here"
 
-    def _effective(self, metric: str, answers: Answers) -> int:
-        if metric in ROW_MEANS or answers.classes == 0:
-            return answers.rows
-        counts = np.bincount(answers.labels.astype(np.int64), minlength=answers.classes)
-        there = counts[counts > 0]
-        return int(there.min()) if len(there) else 0
-
-
-def _pick(answers: Answers, rows: BoolVector) -> Answers:
-    if rows.all():
-        return answers
-    labels, scores = answers.labels[rows], answers.scores[rows]
-    if answers.task is Task.REGRESSION:
-        return Answers.regression(labels, scores)
-    decisions = answers.decisions[rows]
-    if answers.task is Task.BINARY:
-        return Answers.binary(labels, scores, decisions=decisions)
-    return Answers.multiclass(labels, scores, decisions=decisions)
+    @staticmethod
+    def _effective(metric: str, answers: Answers) -> int:
+        return answers.rows if metric in ROW_MEANS else answers.rarest
 
 
 def read_answers(

@@ -147,3 +147,26 @@ def test_no_rows_give_undefined_resamples():
     empty = Answers.binary([], [])
     draws = bootstrap.resample({"m": empty}, {"m": ["accuracy"]}, np.random.default_rng(0), 5)
     assert np.isnan(draws["m"]["accuracy"]).all()
+
+
+def test_a_bag_of_rows_gives_the_interval_of_the_whole(monkeypatch):
+    answers = Answers.binary(*drawn(np.random.default_rng(4), 12_000))
+    names = ["roc_auc", "accuracy"]
+    whole = intervals(answers, names, np.random.default_rng(1), 400)
+    monkeypatch.setattr(bootstrap, "BAG", 4_000)
+    bagged = intervals(answers, names, np.random.default_rng(1), 400)
+    for name in names:
+        assert bagged[name].value == whole[name].value
+        assert bagged[name].low != whole[name].low
+        width = whole[name].high - whole[name].low
+        assert bagged[name].high - bagged[name].low == pytest.approx(width, rel=0.25)
+        assert bagged[name].low == pytest.approx(whole[name].low, abs=0.25 * width)
+
+
+def test_a_class_too_rare_for_a_bag_resamples_the_whole(monkeypatch):
+    answers = Answers.binary(*drawn(np.random.default_rng(4), 3000, rate=0.02))
+    whole = intervals(answers, ["roc_auc"], np.random.default_rng(1), 50)
+    monkeypatch.setattr(bootstrap, "BAG", 2_990)
+    narrow = intervals(answers, ["roc_auc"], np.random.default_rng(1), 50)
+    width = whole["roc_auc"].high - whole["roc_auc"].low
+    assert narrow["roc_auc"].low == pytest.approx(whole["roc_auc"].low, abs=0.4 * width)

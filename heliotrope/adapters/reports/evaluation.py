@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
 
 from heliotrope.domain.evaluation import Difference, Evaluation, MetricValue
 from heliotrope.domain.gate import GateReport
@@ -39,14 +38,18 @@ def render_evaluation_html(
         evaluation: what was measured.
         gate: the verdict, first on the page; None before the gate has judged.
         record: how it was fitted.
-        plots: inline SVG by name, as `plots.plots_svg` gives them.
+        plots: inline SVG by name, as `plots.plots_svg` gives them; put into the page unescaped.
         model: name in the title.
         lineage: where it came from, told in short.
     """
     template = _environment(html=True).get_template("evaluation.html.j2")
-    inline = {name: Markup(svg) for name, svg in (plots or {}).items()}
     return template.render(
-        **_context(evaluation), gate=gate, record=record, plots=inline, model=model, lineage=lineage
+        **_context(evaluation),
+        gate=gate,
+        record=record,
+        plots=plots or {},
+        model=model,
+        lineage=lineage,
     )
 
 
