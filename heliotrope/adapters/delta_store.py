@@ -6,6 +6,8 @@ commit replaces all rows. Nothing is visible before it, and a commit that lost a
 from the newest state or refused: two snapshots never mix.
 """
 
+import errno
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from heliotrope.errors import ConflictError, DataFault, HeliotropeError, NotFoun
 
 _ABOUT = "heliotrope.snapshot"
 _ATTEMPTS = 5
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _KEPT_FOR_EVER = {
     "delta.logRetentionDuration": "interval 36500 days",
     "delta.deletedFileRetentionDuration": "interval 36500 days",
@@ -242,12 +245,20 @@ def _require_files(ref: SnapshotRef, gone: list[str]) -> None:
 
 @contextmanager
 def _disk_errors(uri: str) -> Iterator[None]:
+    from deltalake.exceptions import DeltaError
+
     try:
         yield
-    except OSError as error:
-        if error.errno == 28 or "No space left" in str(error):
+    except (OSError, DeltaError) as error:
+        number = getattr(error, "errno", None)
+        if number in _NO_ROOM or "No space left" in str(error) or "too large" in str(error):
             raise HeliotropeError(
-                f"writing {uri} must have room on its disk and on the one that holds temporary "
-                "files (TMPDIR). One is full. No version was written."
+                f"writing {uri} must have room, on its own disk and on the one that holds "
+                f"temporary files (TMPDIR). Got: {_reason(error)}. No version was written."
             ) from error
         raise
+
+
+def _reason(error: BaseException) -> str:
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else str(error).splitlines()[-1].strip(" ↳")

@@ -58,8 +58,7 @@ class DuckDBSourceReader:
 
 def _open_csv(engine: DuckDBEngine, source: Source) -> None:
     # A fixed name: DuckDB would read *, ? and [ in the file's own name as a pattern.
-    packed = source.path.lower().endswith(".gz")
-    local = engine.folder / ("source.csv.gz" if packed else "source.csv")
+    local = engine.folder / "source.csv"
     if source.remote:
         with (
             object_store.filesystem().open_input_stream(
@@ -71,6 +70,8 @@ def _open_csv(engine: DuckDBEngine, source: Source) -> None:
                 file.write(chunk)
     else:
         local.symlink_to(_file(source.path))
+    if source.path.lower().endswith(".gz"):
+        local = csv_text.unpack(local, engine.folder / "unpacked.csv", source.path)
     names = csv_text.header(local, source.path, source.delimiter)
     columns = ", ".join(f"{_text(name)}: 'VARCHAR'" for name in names)
     engine.raw.execute(

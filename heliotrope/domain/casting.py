@@ -147,9 +147,14 @@ def _integer(column: Any) -> tuple[Any, Any]:
     if kind.is_integer():
         return column.try_cast("int64"), column.notnull()
     number, present = _float64(column)
-    whole = (number == number.round()) & (number.abs() <= _INT64_SAFE)
-    safe = whole.fill_null(False).ifelse(number, _nothing("float64"))
-    return safe.cast("int64"), present
+    return _whole(number), present
+
+
+def _whole(number: Any) -> Any:
+    # Engines round to an integer type, which infinity and 1e300 overflow; so those go first.
+    small = (number.abs() <= _INT64_SAFE).fill_null(False).ifelse(number, _nothing("float64"))
+    whole = (small == small.round()).fill_null(False)
+    return whole.ifelse(small, _nothing("float64")).cast("int64")
 
 
 def _boolean(column: Any) -> tuple[Any, Any]:
@@ -181,9 +186,7 @@ def _as_text(column: Any) -> Any:
     kind = column.type()
     if kind.is_floating() or kind.is_decimal():
         number = column.cast("float64")
-        whole = (number == number.round()) & (number.abs() <= _INT64_SAFE)
-        whole_text = whole.fill_null(False).ifelse(number, _nothing("float64")).cast("int64")
-        return whole_text.cast("string").coalesce(number.cast("string"))
+        return _whole(number).cast("string").coalesce(number.cast("string"))
     return column.cast("string")
 
 
