@@ -106,10 +106,10 @@ def _refusal(column: ColumnProfile) -> str | None:
         )
     if column.name == COLUMN_ROW:
         return "the name is reserved"
-    if column.kind == "other":
-        return "it is neither text, number, boolean nor time"
     if column.present == 0:
         return "every value is missing"
+    if column.kind == "other":
+        return "it is neither text, number, boolean nor time"
     if column.distinct == 1:
         return f"constant: always {_short((*column.words, '?')[0])}"
     if column.time:

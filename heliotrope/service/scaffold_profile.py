@@ -10,6 +10,7 @@ from heliotrope.domain.casting import MISSING_TEXT
 MOST_CATEGORIES = 50
 """A text column with more different values is not taken for a category."""
 _BOOLEAN_WORDS = ("true", "false", "yes", "no", "t", "f", "y", "n")
+_EXACT = 2.0**53
 _ONE_QUERY = 40
 """Columns asked at once; a query over a thousand columns is slow to plan."""
 
@@ -133,7 +134,7 @@ def _facts(column: Any, kind: str) -> dict[str, Any]:
     facts |= {
         "numbers": finite.sum(),
         "infinite": (real & number.isinf()).sum(),
-        "whole": (finite & (number == number.round())).sum(),
+        "whole": _whole(column, number, finite).sum(),
         "low": number.min(where=finite),
         "high": number.max(where=finite),
     }
@@ -146,6 +147,16 @@ def _facts(column: Any, kind: str) -> dict[str, Any]:
         "latest": moment.max(where=there & number.isnull()),
         "odd": text.min(where=there & number.isnull()),
     }
+
+
+def _whole(column: Any, number: Any, finite: Any) -> Any:
+    import ibis
+
+    if column.type().is_integer():
+        return finite
+    # Ibis rounds through int64 on DuckDB, which refuses what does not fit.
+    safe = (finite & (number.abs() <= _EXACT)).ifelse(number, ibis.null("float64"))
+    return (safe == safe.round()).fill_null(False)
 
 
 def _profile(name: str, kind: str, rows: int, facts: dict[str, Any]) -> ColumnProfile:
