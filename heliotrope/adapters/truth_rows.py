@@ -1,0 +1,231 @@
+"""The rows the truth joins with: every prediction and label once, found by key in a B-tree.
+
+A tick looks up what its new rows touch and nothing else. It answers with the rows as they were and
+as they are (`sign` -1 and 1): the difference of their statistics is what the windows gain.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from heliotrope.domain.truth.plan import TruthPlan
+from heliotrope.domain.truth.rows import (
+    BY_ENTITY,
+    BY_ID,
+    LABEL_KEY,
+    LABEL_ORDER,
+    PREDICTION_KEY,
+    PREDICTION_ORDER,
+)
+
+Row = tuple[Any, ...]
+
+_LABEL_COLUMNS = (*LABEL_KEY, "value", "until", "received")
+_LABEL_TYPES = (*[pa.string()] * 3, pa.float64(), pa.int64(), pa.int64())
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What a batch of new rows changed."""
+
+    predictions: pa.Table
+    """Clean predictions with `sign`: -1 as they were, 1 as they are."""
+    labels: pa.Table
+    """The labels these had (-1) and have (1)."""
+    fresh: int
+    """Rows that were not known."""
+    repeated: int
+    """Rows that were known."""
+
+    @property
+    def entities(self) -> bool:
+        """Whether any label is by entity key."""
+        return BY_ENTITY in self.labels.column("kind").unique().to_pylist()
+
+
+class RowStore:
+    """Predictions and labels in an open transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, plan: TruthPlan) -> None:
+        self._db = connection
+        self._columns = (
+            *PREDICTION_KEY, "at", "entity", "called", "score",
+            *plan.score_columns, *plan.slice_columns,
+        )  # fmt: skip
+        self._types = (
+            *[pa.string()] * 3, pa.int64(), pa.string(), pa.int32(), pa.float64(),
+            *[pa.float64() for _ in plan.score_columns],
+            *[pa.int32() for _ in plan.slice_columns],
+        )  # fmt: skip
+
+    def create(self) -> None:
+        """Make the tables."""
+        rest = ", ".join(self._columns[3:])
+        self._db.execute(
+            "CREATE TABLE predictions (prediction_id TEXT, version TEXT, role TEXT, "
+            f"{rest}, PRIMARY KEY (prediction_id, version, role)) WITHOUT ROWID"
+        )
+        self._db.execute(
+            "CREATE TABLE labels (kind TEXT, target TEXT, label_id TEXT, value REAL, "
+            "until INTEGER, received INTEGER, PRIMARY KEY (kind, target, label_id)) WITHOUT ROWID"
+        )
+
+    def absorb_predictions(self, batch: pa.Table) -> Touched:
+        """Keep new predictions; of one known already, the lesser by `PREDICTION_ORDER`."""
+        rows = _tuples(batch, self._columns)
+        before: list[Row] = []
+        after = rows
+        repeated = 0
+        if not self._insert_all("predictions", rows, len(self._columns)):
+            known = self._known("predictions", rows, len(PREDICTION_KEY))
+            before, after = _settle(
+                rows, known, len(PREDICTION_KEY), _order(self._columns, PREDICTION_ORDER)
+            )
+            repeated = len(known)
+            self._replace("predictions", after, len(self._columns))
+        labels = self._labels_of([*before, *after])
+        return Touched(
+            self._signed_predictions(before, after),
+            _signed(_LABEL_COLUMNS, _LABEL_TYPES, labels if before else [], labels),
+            fresh=len(rows) - repeated,
+            repeated=repeated,
+        )
+
+    def absorb_labels(self, batch: pa.Table) -> Touched:
+        """Keep new labels; of one sent again, the first received. Touches what they belong to."""
+        rows = _tuples(batch, _LABEL_COLUMNS)
+        known = self._known("labels", rows, len(LABEL_KEY))
+        _, changed = _settle(rows, known, len(LABEL_KEY), _order(_LABEL_COLUMNS, LABEL_ORDER))
+        affected = self._predictions_of(changed)
+        had = self._labels_of(affected)
+        self._replace("labels", changed, len(_LABEL_COLUMNS))
+        have = self._labels_of(affected)
+        return Touched(
+            self._signed_predictions(affected, affected),
+            _signed(_LABEL_COLUMNS, _LABEL_TYPES, had, have),
+            fresh=len(rows) - len(known),
+            repeated=len(known),
+        )
+
+    def waiting_labels(self) -> int:
+        """Labels by id whose prediction is not known yet. Looks at every label."""
+        row = self._db.execute(
+            "SELECT count(*) FROM labels l WHERE kind = ? AND NOT EXISTS "
+            "(SELECT 1 FROM predictions p WHERE p.prediction_id = l.target)",
+            (BY_ID,),
+        ).fetchone()
+        return int(row[0])
+
+    def _insert_all(self, table: str, rows: list[Row], width: int) -> bool:
+        # Most batches hold nothing known; inserting them finds that out without a look-up each.
+        self._db.execute("SAVEPOINT fresh")
+        before = self._db.total_changes
+        marks = ", ".join("?" * width)
+        self._db.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", rows)  # noqa: S608
+        complete = self._db.total_changes - before == len(rows)
+        if not complete:
+            self._db.execute("ROLLBACK TO fresh")
+        self._db.execute("RELEASE fresh")
+        return complete
+
+    def _replace(self, table: str, rows: list[Row], width: int) -> None:
+        marks = ", ".join("?" * width)
+        self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)  # noqa: S608
+
+    def _known(self, table: str, rows: list[Row], width: int) -> dict[Row, Row]:
+        self._look_for(row[:width] for row in rows)
+        key = PREDICTION_KEY if table == "predictions" else LABEL_KEY
+        on = " AND ".join(f"t.{name} = w.k{place}" for place, name in enumerate(key))
+        found = self._db.execute(
+            f"SELECT t.* FROM temp.wanted w CROSS JOIN {table} t ON {on}"  # noqa: S608
+        )
+        return {tuple(row[:width]): tuple(row) for row in found}
+
+    def _look_for(self, keys: Iterable[Sequence[Any]]) -> None:
+        self._db.execute("CREATE TEMP TABLE IF NOT EXISTS wanted (k0 TEXT, k1 TEXT, k2 TEXT)")
+        self._db.execute("DELETE FROM temp.wanted")
+        padded = ((*key, None, None)[:3] for key in keys)
+        self._db.executemany("INSERT INTO temp.wanted VALUES (?, ?, ?)", padded)
+
+    def _predictions_of(self, labels: list[Row]) -> list[Row]:
+        by_entity = {row[1] for row in labels if row[0] == BY_ENTITY}
+        self._look_for((target,) for target in {row[1] for row in labels if row[0] == BY_ID})
+        columns = ", ".join(f"p.{name}" for name in self._columns)
+        found = self._db.execute(
+            f"SELECT {columns} FROM temp.wanted w CROSS JOIN predictions p "  # noqa: S608
+            "ON p.prediction_id = w.k0"
+        ).fetchall()
+        if not by_entity:
+            return found
+        # Made when the first label by entity key comes: who sends none pays for no index.
+        self._db.execute(
+            "CREATE INDEX IF NOT EXISTS predictions_entity ON predictions (entity) "
+            "WHERE entity IS NOT NULL"
+        )
+        self._look_for((target,) for target in by_entity)
+        more = self._db.execute(
+            f"SELECT {columns} FROM temp.wanted w CROSS JOIN predictions p "  # noqa: S608
+            "ON p.entity = w.k0"
+        )
+        return list({row[:3]: row for row in (*found, *more)}.values())
+
+    def _labels_of(self, predictions: list[Row]) -> list[Row]:
+        if self._db.execute("SELECT 1 FROM labels LIMIT 1").fetchone() is None:
+            return []
+        entity = self._columns.index("entity")
+        targets = {(BY_ID, row[0]) for row in predictions}
+        if self._db.execute(
+            "SELECT 1 FROM labels WHERE kind = ? LIMIT 1", (BY_ENTITY,)
+        ).fetchone():
+            targets |= {(BY_ENTITY, row[entity]) for row in predictions if row[entity] is not None}
+        self._look_for(targets)
+        return self._db.execute(
+            "SELECT l.* FROM temp.wanted w CROSS JOIN labels l "
+            "ON l.kind = w.k0 AND l.target = w.k1"
+        ).fetchall()
+
+    def _signed_predictions(self, before: list[Row], after: list[Row]) -> pa.Table:
+        return _signed(self._columns, self._types, before, after)
+
+
+def _order(columns: Sequence[str], order: Sequence[str]) -> list[int]:
+    return [columns.index(name) for name in order]
+
+
+def _settle(
+    rows: list[Row], known: dict[Row, Row], width: int, order: list[int]
+) -> tuple[list[Row], list[Row]]:
+    """Known rows that give way, and the rows that are new or take their place."""
+    before, after = [], []
+    for row in rows:
+        old = known.get(row[:width])
+        if old is None:
+            after.append(row)
+        elif _rank(row, order) < _rank(old, order):
+            before.append(old)
+            after.append(row)
+    return before, after
+
+
+def _rank(row: Row, order: list[int]) -> list[tuple[bool, Any]]:
+    return [(row[place] is None, row[place]) for place in order]
+
+
+def _tuples(batch: pa.Table, columns: Sequence[str]) -> list[Row]:
+    return list(zip(*(batch.column(name).to_pylist() for name in columns), strict=True))
+
+
+def _signed(
+    columns: Sequence[str], types: Sequence[Any], before: list[Row], after: list[Row]
+) -> pa.Table:
+    rows = [*before, *after]
+    values = list(zip(*rows, strict=True)) or [()] * len(columns)
+    arrays = {
+        name: pa.array(column, kind)
+        for name, kind, column in zip(columns, types, values, strict=True)
+    }
+    sign = pa.array([-1] * len(before) + [1] * len(after), pa.int64())
+    return pa.table({**arrays, "sign": sign})
