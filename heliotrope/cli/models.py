@@ -56,7 +56,7 @@ def versions_table(name: str, versions: list["VersionFacts"]) -> "Table":
     table = Table(title=name, title_justify="left", title_style="bold")
     table.add_column("version", justify="right")
     table.add_column("alias")
-    table.add_column("trained (UTC)", no_wrap=True)
+    table.add_column("registered (UTC)", no_wrap=True)
     for metric in _metrics(versions):
         table.add_column(metric, justify="right", no_wrap=True)
     for title in ("data", "code", "cause", "gate"):
