@@ -11,6 +11,7 @@ from typer.exceptions import TyperException
 from heliotrope import __version__
 from heliotrope.cli import (
     explain,
+    generate,
     init,
     mlflow_ui,
     models,
@@ -24,7 +25,7 @@ from heliotrope.cli import (
 from heliotrope.errors import HeliotropeError
 
 INTERRUPTED = 130
-_MODULES = (init, spec, train, models, explain, reproduce, serve, predict, spool, mlflow_ui)
+_MODULES = (init, spec, train, models, explain, reproduce, serve, predict, spool, mlflow_ui, generate)
 
 
 def build_app() -> typer.Typer:
