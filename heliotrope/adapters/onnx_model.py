@@ -273,8 +273,8 @@ class OnnxScorer:
     def score(self, features: FloatMatrix) -> FloatVector:
         """[rows] or [rows, classes]; see `ports.Scorer`."""
         if len(features) == 0:
-            shape = self._session.get_outputs()[0].shape
-            return np.empty((0, *(1 for _ in shape[1:])), dtype=np.float64)
+            # Not every operator takes no rows; one row tells the width.
+            return self.score(np.zeros((1, features.shape[1]), dtype=np.float32))[:0]
         (scores,) = self._session.run([OUTPUT], {INPUT: features})
         return np.asarray(scores, dtype=np.float64)
 
