@@ -9,6 +9,7 @@ from the newest state or refused: two snapshots never mix.
 import errno
 import os
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,9 @@ from heliotrope.domain.snapshot import SnapshotRef
 from heliotrope.errors import ConflictError, DataFault, HeliotropeError, NotFoundError
 
 _ABOUT = "heliotrope.snapshot"
+_WRITE = "heliotrope.write"
 _ATTEMPTS = 5
+_LISTINGS = 50
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _KEPT_FOR_EVER = {
     "delta.logRetentionDuration": "interval 36500 days",
@@ -105,16 +108,15 @@ class DeltaSnapshotStore:
         Raises:
             UnavailableError: the object store does not answer or refuses.
         """
-        from deltalake import DeltaTable
         from deltalake.exceptions import TableNotFoundError
 
         uri = self.table_uri(model)
         with object_store.object_errors(uri):
             try:
-                table = DeltaTable(uri, storage_options=object_store.storage_options(uri))
+                commits = _commits(uri)
             except TableNotFoundError:
                 return None
-            for commit in table.history():
+            for commit in commits:
                 if _ABOUT in commit and (before is None or commit["version"] < before):
                     return _ref_of(commit, uri)
         return None
@@ -135,6 +137,23 @@ def delta_dataset(path: str, version: int | None) -> Any:
             return table.to_pyarrow_dataset()
         except DeltaError as error:
             raise DataFault(f"source {path} must be a readable Delta table. {error}") from error
+
+
+def _commits(uri: str) -> list[dict[str, Any]]:
+    """The table's commits, newest first, with their true versions."""
+    from deltalake import DeltaTable
+
+    options = object_store.storage_options(uri)
+    table = DeltaTable(uri, storage_options=options)
+    # delta-rs numbers the commits it lists down from the version it loaded, so one that came in
+    # between shifts them all.
+    for _ in range(_LISTINGS):
+        commits: list[dict[str, Any]] = table.history()
+        again = DeltaTable(uri, storage_options=options)
+        if again.version() == table.version():
+            return commits
+        table = again
+    raise ConflictError(f"{uri} must come to rest to be listed. It changed {_LISTINGS} times.")
 
 
 def _load(uri: str, version: int | None) -> Any:
@@ -190,20 +209,21 @@ def _commit(uri: str, staged: Path, ref: SnapshotRef) -> SnapshotRef | None:
         version = target.version() + 1
     except TableNotFoundError:
         target, version = uri, 0
-    about = ref.model_copy(update={"version": version}).model_dump_json()
+    about, token = ref.model_dump_json(), uuid.uuid4().hex
     with pa.OSFile(str(staged), "rb") as source, pa.ipc.open_file(source) as file:
         stream = (file.get_batch(i) for i in range(file.num_record_batches))
         try:
             write_deltalake(
                 target,
                 pa.RecordBatchReader.from_batches(file.schema, stream),
-                mode="overwrite",
-                schema_mode="overwrite",
+                # Overwriting would quietly follow a table that somebody made a moment ago.
+                mode="overwrite" if version else "error",
+                schema_mode="overwrite" if version else None,
                 configuration=_KEPT_FOR_EVER if version == 0 else None,
                 storage_options=options,
                 writer_properties=WriterProperties(compression="ZSTD", compression_level=1),
                 commit_properties=CommitProperties(
-                    custom_metadata={_ABOUT: about}, max_commit_retries=0
+                    custom_metadata={_ABOUT: about, _WRITE: token}, max_commit_retries=0
                 ),
             )
         except CommitFailedError:
@@ -213,7 +233,10 @@ def _commit(uri: str, staged: Path, ref: SnapshotRef) -> SnapshotRef | None:
             if version == 0 and "exist" in str(error).lower():
                 return None
             raise
-    return _ref_of({"version": version, _ABOUT: about}, uri)
+    # The writer may have followed a newer state, and a store that ignores conditional writes lets
+    # the later of two commits replace the earlier: only the log knows which version this became.
+    mine = [commit for commit in _commits(uri) if commit.get(_WRITE) == token]
+    return _ref_of(mine[0], uri) if mine else None
 
 
 def _ref_of(commit: dict[str, Any], uri: str) -> SnapshotRef:
