@@ -145,3 +145,22 @@ DATA_FAULTY = "faulty"
 # HTTP
 HEADER_REQUEST_ID = "x-request-id"
 HEADER_MODEL_VERSION = "x-model-version"
+
+# Between a predictor's shipper, label senders and a collector
+HEADER_SPOOL_FOLLOWS = "x-spool-follows"
+"""The sequence number up to which the sender believes the collector to hold its spool."""
+HEADER_SPOOL_GAP = "x-spool-gap"
+"""Why records are missing before or within a batch; one of `GAP_REASONS`."""
+HEADER_IDEMPOTENCY_KEY = "idempotency-key"
+CONTENT_SPOOL = "application/x-heliotrope-spool"
+GAP_REASONS = ("budget", "damaged", "quarantined", "elsewhere")
+"""budget: dropped to keep the disk budget, or deleted; damaged: unreadable on disk; quarantined:
+refused by the collector and set aside; elsewhere: acknowledged before, to another store."""
+PATH_SPOOLS = "/v1/spools"
+PATH_LABELS = "/v1/labels"
+PATH_MODELS = "/v1/models"
+ENV_COLLECTOR_URL = "HELIOTROPE_COLLECTOR_URL"
+ENV_COLLECTOR_TOKEN = "HELIOTROPE_COLLECTOR_TOKEN"
+"""What a sender shows, and, on a collector without a token file, the one token it takes."""
+COLLECTOR_TOKEN_FILE = "collector.token"
+"""In the home folder; made by `heliotrope collector` where it is not there."""

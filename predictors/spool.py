@@ -28,6 +28,7 @@ from heliotrope.domain.spool_format import (
     encode_seal,
 )
 from heliotrope.errors import ConflictError, UsageError
+from heliotrope.service.shipping import shipped_sequence
 from heliotrope.vocabulary import Role
 from predictors.segments import Segment, recover, segment_path, spool_id, take_lock
 
@@ -186,8 +187,9 @@ class Spool:
         while self.segments and self._closed_bytes + current.size + size > self.options.max_bytes:
             oldest = self.segments.popleft()
             self._closed_bytes -= oldest.size
+            if oldest.last_sequence > self._shipped_sequence():
+                self.lost["budget"] += oldest.rows
             oldest.path.unlink(missing_ok=True)
-            self.lost["budget"] += oldest.rows
         return current
 
     def _rotate(self, full: Segment) -> Segment:
@@ -239,7 +241,9 @@ class Spool:
             found = recover(folder)
             self.segments = deque(found.segments)
             self._closed_bytes = sum(s.size for s in self.segments)
-            self._next = max(self._next, found.next_sequence)
+            # A shipper deletes what was acknowledged, and its numbers must not be used again.
+            shipped = self._shipped_sequence()
+            self._next = max(self._next, found.next_sequence, shipped + 1)
             self.torn_bytes += found.torn_bytes
             self.damaged_bytes += found.damaged_bytes
             self._begin()
@@ -287,14 +291,29 @@ class Spool:
     def _look_after_files(self) -> None:
         """Notice files that were deleted under us, and open the folder when it is back."""
         if self.current is not None and not self._in_place(self.current.path):
-            gone = [s for s in (*self.segments, self.current) if not s.path.exists()]
-            self.lost["deleted"] += sum(s.rows for s in gone)
+            self._forget_deleted()
+            self.lost["deleted"] += 0 if self.current.path.exists() else self.current.rows
             self._abandon()
+        elif self.segments:
+            self._forget_deleted()
         if self._fd < 0 and not self._stopping:
             try:
                 self._try_open()
             except ConflictError as error:
                 self._complain(str(error), OSError(11, "it is locked"))
+
+    def _forget_deleted(self) -> None:
+        """Closed segments that are gone: shipped, or lost."""
+        gone = [s for s in self.segments if not s.path.exists()]
+        if not gone:
+            return
+        shipped = self._shipped_sequence()
+        self.lost["deleted"] += sum(s.rows for s in gone if s.last_sequence > shipped)
+        self._closed_bytes -= sum(s.size for s in gone)
+        self.segments = deque(s for s in self.segments if s not in gone)
+
+    def _shipped_sequence(self) -> int:
+        return shipped_sequence(self.options.folder, self.id) if self.id else 0
 
     def _in_place(self, path: Path) -> bool:
         try:

@@ -10,9 +10,11 @@ from typer.exceptions import TyperException
 
 from heliotrope import __version__
 from heliotrope.cli import (
+    collector,
     explain,
     generate,
     init,
+    labels,
     mlflow_ui,
     models,
     predict,
@@ -25,7 +27,10 @@ from heliotrope.cli import (
 from heliotrope.errors import HeliotropeError
 
 INTERRUPTED = 130
-_MODULES = (init, spec, train, models, explain, reproduce, serve, predict, spool, mlflow_ui, generate)
+_MODULES = (
+    *(init, spec, train, models, explain, reproduce, serve, predict, spool, mlflow_ui, generate),
+    *(collector, labels),
+)
 
 
 def build_app() -> typer.Typer:

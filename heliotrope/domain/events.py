@@ -52,3 +52,28 @@ prediction of that entity made at or before `happened_at` (or before `received_a
 not given) that has no label by prediction id. `label` is the canonical class name (`true`,
 `false`, `0`, `late`) or the number as text. `label_id` is a hash of the caller's idempotency key
 and row, so that a repeated upload is recognised. `day` is the UTC date of `received_at`."""
+
+# losses/<model>
+LOSS_COLUMNS: dict[str, str] = {
+    "spool_id": "string",
+    "version": "string",
+    "role": "string",
+    "first_sequence": "int64",
+    "last_sequence": "int64",
+    "records": "int64",
+    "reason": "string",
+    "noted_at": "timestamp[us, UTC]",
+    "day": "date",
+}
+"""Requests that were answered and whose records will never arrive, so that coverage can be honest:
+`records` requests (of one row or more) between two sequence numbers of a spool, both inclusive, and
+why (`budget`, `damaged`, `quarantined`, `elsewhere`, see docs/guarantees.md). `version` and `role`
+are those of the first record behind the gap. `day` is the UTC date of `noted_at`."""
+
+TYPED_FEATURE_SEPARATOR = "@"
+"""A feature whose type differs from the one its column was made with is kept in a column of its
+own, `f_<name>@<type>`: a column never changes its type and a batch is never refused for it."""
+
+# How readers make one row of many, the whole of exactly-once:
+# predictions: one row a prediction_id (any; copies are equal).
+# labels: of rows with one label_id the first received; of what is left, the last received wins.

@@ -24,6 +24,8 @@ class Owner(StrEnum):
 
     PREDICTOR = "predictor"
     """One that answers requests."""
+    COLLECTOR = "collector"
+    """One that takes spool batches and labels; its metrics are in `collector_metrics`."""
 
 
 @dataclass(frozen=True)

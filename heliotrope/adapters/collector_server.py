@@ -1,0 +1,42 @@
+"""Runs the collector's application on uvicorn."""
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from heliotrope.errors import UsageError
+
+
+def serve(app: Any, host: str, port: int, listening: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT; requests that were taken are answered first.
+
+    Args:
+        app: ASGI.
+        host: address.
+        port: 0 takes a free one.
+        listening: told the URL once connections are accepted.
+
+    Raises:
+        UsageError: the address cannot be listened on.
+    """
+    import uvicorn
+
+    try:
+        listener = socket.create_server((host, port), backlog=1024, reuse_port=False)
+    except OSError as error:
+        raise UsageError(
+            f"The collector must have an address it can listen on. Got {host}:{port}: "
+            f"{error.strerror}."
+        ) from error
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="on",
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=30,
+        server_header=False,
+    )
+    with listener:
+        listening(f"http://{host}:{listener.getsockname()[1]}")
+        uvicorn.Server(config).run(sockets=[listener])

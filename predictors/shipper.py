@@ -1,0 +1,174 @@
+"""`python -m predictors.shipper`: ships a spool folder to a collector, as a process of its own.
+
+A process, not a thread of the predictor: a thread would take the interpreter from the serving
+thread for every frame it looks at, and would die with the predictor while rows wait. One runs for
+a folder at a time, by a lock; a second one waits for it. Started by a predictor, it goes on for a
+while after the predictor is gone, until everything is acknowledged.
+"""
+
+import argparse
+import fcntl
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from heliotrope.vocabulary import ENV_COLLECTOR_TOKEN, ENV_COLLECTOR_URL
+
+LOCK_FILE = "shipper.lock"
+_LOCK_SECONDS = 0.5
+logger = logging.getLogger("heliotrope.shipper")
+
+
+@dataclass(frozen=True)
+class ShipperSettings:
+    """Parsed flags; seconds and bytes."""
+
+    folder: Path
+    collector: str
+    token: str
+    batch_bytes: int
+    longest_pause: float
+    parent: int | None
+    linger: float
+
+
+def parse_settings(arguments: Sequence[str]) -> ShipperSettings:
+    """Read the flags; exits with a message where they are wrong."""
+    parser = argparse.ArgumentParser(prog="python -m predictors.shipper", description=__doc__)
+    parser.add_argument("--folder", type=Path, required=True, help="the predictor's spool")
+    parser.add_argument(
+        "--collector",
+        default=os.environ.get(ENV_COLLECTOR_URL),
+        help=f"its address ({ENV_COLLECTOR_URL})",
+    )
+    parser.add_argument(
+        "--token-file", type=Path, help=f"holds the token; else {ENV_COLLECTOR_TOKEN}"
+    )
+    parser.add_argument("--batch-bytes", type=int, default=4 << 20)
+    parser.add_argument("--longest-pause", type=float, default=10.0)
+    parser.add_argument("--parent", type=int, help="process after whose end it lingers, then ends")
+    parser.add_argument("--linger", type=float, default=30.0, help="seconds, at most")
+    given = parser.parse_args(arguments)
+    token = _token(parser, given.token_file)
+    if not given.collector:
+        parser.error(f"--collector or {ENV_COLLECTOR_URL} must be given.")
+    if given.batch_bytes < 1024:
+        parser.error(f"--batch-bytes must be 1024 or more. Got {given.batch_bytes}.")
+    return ShipperSettings(
+        folder=given.folder,
+        collector=given.collector,
+        token=token,
+        batch_bytes=given.batch_bytes,
+        longest_pause=given.longest_pause,
+        parent=given.parent,
+        linger=given.linger,
+    )
+
+
+def _token(parser: argparse.ArgumentParser, file: Path | None) -> str:
+    token = os.environ.get(ENV_COLLECTOR_TOKEN, "")
+    if file is not None:
+        try:
+            words = file.read_text().split()
+        except OSError as error:
+            parser.error(f"--token-file must be a readable file. {error.strerror}: {file}.")
+        token = words[0] if words else ""
+    if not token:
+        parser.error(f"a token must be given, by --token-file or {ENV_COLLECTOR_TOKEN}.")
+    return token
+
+
+def ship(settings: ShipperSettings, stopping: threading.Event) -> None:
+    """Ship until told to stop, or until the parent is gone and all is acknowledged.
+
+    Raises:
+        UsageError: the collector's address is none.
+    """
+    from heliotrope.adapters.collector_client import CollectorClient
+    from heliotrope.service.shipping import ShipOptions, SpoolShipper, drained
+
+    client = CollectorClient(settings.collector, settings.token)
+    options = ShipOptions(batch_bytes=settings.batch_bytes, longest_pause=settings.longest_pause)
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    with (settings.folder / LOCK_FILE).open("w") as lock:
+        if not _locked(lock.fileno(), settings, stopping):
+            return
+        shipper = SpoolShipper(settings.folder, client.send_batch, options, random.Random())
+        orphaned_at: float | None = None
+        while not stopping.is_set():
+            pause = shipper.step()
+            if _orphaned(settings.parent):
+                orphaned_at = orphaned_at or time.monotonic()
+                over = time.monotonic() - orphaned_at > settings.linger
+                if over or (pause > 0 and drained(settings.folder, shipper.state)):
+                    return
+            stopping.wait(pause)
+    client.close()
+
+
+def _locked(descriptor: int, settings: ShipperSettings, stopping: threading.Event) -> bool:
+    while not stopping.is_set() and not _orphaned(settings.parent):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stopping.wait(_LOCK_SECONDS)
+        else:
+            return True
+    return False
+
+
+def _orphaned(parent: int | None) -> bool:
+    return parent is not None and os.getppid() != parent
+
+
+def start_shipper(folder: Path, collector: str, token: str) -> subprocess.Popen[bytes]:
+    """Start a shipper for this process's spool.
+
+    The token travels in the environment, where other users cannot read it.
+    """
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "predictors.shipper"),
+            *("--folder", str(folder), "--collector", collector, "--parent", str(os.getpid())),
+        ],
+        env={**os.environ, ENV_COLLECTOR_TOKEN: token, "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Ship until stopped; 0 then, or the error's exit code with its message on stderr."""
+    settings = parse_settings(arguments)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+    )
+    from heliotrope.errors import HeliotropeError
+
+    stopping = threading.Event()
+
+    def stop(_sign: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    try:
+        ship(settings, stopping)
+    except HeliotropeError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
