@@ -124,11 +124,11 @@ def peers(model: Path, skops: Path, contract: ServingContract) -> list[Peer]:
     ]
 
 
-def _save_for_mlflow(skops: Path, folder: Path) -> None:
+def _save_for_mlflow(file: Path, folder: Path) -> None:
     import mlflow.sklearn
     import skops.io
 
-    pipeline = skops.io.load(skops, trusted=skops.io.get_untrusted_types(file=skops))
+    pipeline = skops.io.load(file, trusted=skops.io.get_untrusted_types(file=file))
     mlflow.sklearn.save_model(
         pipeline, folder, serialization_format="cloudpickle", pyfunc_predict_fn="predict_proba"
     )

@@ -93,8 +93,10 @@ def predictions(first: int, rows: int, at: np.ndarray, rng: np.random.Generator)
 def labels(number: np.ndarray, batch: str, rng: np.random.Generator) -> pa.Table:
     """A label for each of these predictions."""
     rows = len(number)
-    received = micros(START) + (number % DAYS + 1) * 86_400_000_000 + rng.integers(
-        86_400_000_000, 20 * 86_400_000_000, rows
+    received = (
+        micros(START)
+        + (number % DAYS + 1) * 86_400_000_000
+        + rng.integers(86_400_000_000, 20 * 86_400_000_000, rows)
     )
     by_entity = rng.random(rows) < 0.1
     return pa.table({
@@ -148,9 +150,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, float]:
             began = time.perf_counter()
             report = truth.tick()
             found["catching_up_s"] = time.perf_counter() - began
-            found["state_mib"] = sum(
-                path.stat().st_size for path in Path(folder).glob("truth.db*")
-            ) / 2**20
+            found["state_mib"] = (
+                sum(path.stat().st_size for path in Path(folder).glob("truth.db*")) / 2**20
+            )
             if report.predictions != arguments.predictions or report.labels != arguments.labels:
                 raise SystemExit(f"rows were lost: {report}")
             at = np.full(arguments.new_predictions, micros(START + timedelta(days=DAYS)))

@@ -48,6 +48,10 @@ class Client:
     def __init__(self, port: int) -> None:
         self.link = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
 
+    def __del__(self) -> None:
+        """Close the connection with its last user."""
+        self.link.close()
+
     def send(
         self, path: str, body: bytes, headers: dict[str, str] | None = None, method: str = "POST"
     ) -> tuple[int, dict[str, str], bytes]:
@@ -408,11 +412,13 @@ def test_other_tasks_are_served(tmp_path: Path, task: Task) -> None:
         answer = json.loads(client.send(V1, good(5))[2])
         second = json.loads(client.send(V2, json.dumps(v2_document()).encode())[2])
         rows = [row for e in SpoolReader(process.spool).poll() for row in e.rows()]
-    assert [row["prediction"] for row in rows[:5]] == pytest.approx(answer["predictions"], rel=1e-6)
+    spooled = [row["prediction"] for row in rows[:5]]
     if task is Task.REGRESSION:
+        assert spooled == pytest.approx(answer["predictions"], rel=1e-6)
         assert all(isinstance(value, float) for value in answer["predictions"])
         assert [o["name"] for o in second["outputs"]] == ["prediction"]
     else:
+        assert spooled == answer["predictions"]
         assert [len(row) for row in answer["scores"]] == [3] * 5
         assert [sum(row) for row in answer["scores"]] == pytest.approx([1] * 5, abs=1e-5)
         assert second["outputs"][1]["name"] == "probabilities"
