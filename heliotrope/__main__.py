@@ -1,0 +1,5 @@
+"""`python -m heliotrope`, the same as the `heliotrope` command."""
+
+from heliotrope.cli import main
+
+main()
