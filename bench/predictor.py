@@ -10,6 +10,7 @@ less. Each figure is the median of the rounds, with the least and the most.
 
 import argparse
 import json
+import os
 import re
 import shutil
 import statistics
@@ -111,7 +112,9 @@ def peers(model: Path, skops: Path, contract: ServingContract) -> list[Peer]:
         port = free_port()
         command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(folder)]
         command += ["-p", str(port), "--env-manager", "local", "--workers", "1"]
-        quiet = {"MLFLOW_TRACKING_URI": f"sqlite:///{work}/mlflow.db"}
+        # It starts `uvicorn` by name.
+        search = f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
+        quiet = {"MLFLOW_TRACKING_URI": f"sqlite:///{work}/mlflow.db", "PATH": search}
         log = work / "mlflow.log"
         return ServerProcess(command, port, "/health", log, folder=work, environment=quiet)
 
