@@ -226,7 +226,7 @@ def ratios(runs: list[Run]) -> str:
             for r in runs
             if (r.server, r.rows) == (server, 1) and r.connections == 16
         ]
-        return statistics.median(found)
+        return float(statistics.median(found))
 
     lines = []
     for server in dict.fromkeys(r.server for r in runs if r.server != "heliotrope"):
