@@ -152,7 +152,6 @@ def _now() -> datetime:
 
 def training_step(name: str, spec: str, run_key: str) -> AbstractContextManager["TrainingRun"]:
     """A training run within one of its steps; what the pipeline's components call."""
-    from heliotrope.service.recorded_training import RecordedTraining
     from heliotrope.service.training_run import TrainingRun
     from heliotrope.spec import parse_spec
 

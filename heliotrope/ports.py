@@ -46,8 +46,9 @@ class SourceReader(Protocol):
 class SnapshotStore(Protocol):
     """Keeps immutable snapshots, one Delta table a model."""
 
-    def write(self, model: str, batches: Iterator[Any], schema: Any, about: SnapshotRef
-              ) -> SnapshotRef:
+    def write(
+        self, model: str, batches: Iterator[Any], schema: Any, about: SnapshotRef
+    ) -> SnapshotRef:
         """Replace the table's content by Arrow record batches in one transaction.
 
         `about` carries what is known before writing; the answer has table, version, rows and
@@ -225,9 +226,14 @@ class Registry(Protocol):
         """Id of the run of this key."""
         ...
 
-    def log(self, run_id: str, *, params: Mapping[str, Any] | None = None,
-            metrics: Mapping[str, float] | None = None,
-            tags: Mapping[str, str] | None = None) -> None:
+    def log(
+        self,
+        run_id: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> None:
         """Add to a run; non-finite metrics are left out."""
         ...
 
@@ -247,9 +253,16 @@ class Registry(Protocol):
         """End a run: FINISHED, FAILED or KILLED."""
         ...
 
-    def register(self, spec: ModelSpec, run_id: str, folder: Path, tags: Mapping[str, str],
-                 metrics: Mapping[str, float], example: Mapping[str, Any],
-                 description: str = "") -> RegisteredVersion:
+    def register(
+        self,
+        spec: ModelSpec,
+        run_id: str,
+        folder: Path,
+        tags: Mapping[str, str],
+        metrics: Mapping[str, float],
+        example: Mapping[str, Any],
+        description: str = "",
+    ) -> RegisteredVersion:
         """Register a model folder as a new version, without an alias.
 
         All or nothing: the version is complete, or it is gone again. `folder` holds the files of

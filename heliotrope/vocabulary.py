@@ -94,6 +94,7 @@ TAG_SNAPSHOT_VERSION = "heliotrope.snapshot_version"
 TAG_SNAPSHOT_HASH = "heliotrope.snapshot_hash"
 TAG_COMMIT = "heliotrope.code_commit"
 TAG_SOURCE_HASH = "heliotrope.source_hash"
+TAG_PRIMARY = "heliotrope.primary_metric"
 TAG_SEED = "heliotrope.seed"
 TAG_COMPARED_WITH = "heliotrope.compared_with"
 TAG_FIRST_ALIAS = "heliotrope.first_alias"
@@ -123,7 +124,7 @@ TRAINING_FILE = "training.json"
 
 # Columns Heliotrope adds to a snapshot
 COLUMN_ROW = "_row"
-"""Position of the row, 0 to rows - 1, in order of event time, then entity key, then source order."""
+"""Position of the row, 0 to rows - 1, by event time, then entity key, then source order."""
 
 # Environment variables
 ENV_HOME = "HELIOTROPE_HOME"

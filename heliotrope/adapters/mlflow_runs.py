@@ -145,7 +145,11 @@ class MlflowRuns:
         """Where a person sees the run; without a server, the page within `heliotrope ui`."""
         run = self._link.call("find a run", lambda c: c.get_run(run_id))
         page = f"/#/experiments/{run.info.experiment_id}/runs/{run_id}"
-        return self._link.shown.rstrip("/") + page if self._link.remote else f"heliotrope ui{page}"
+        return (
+            self._link.shown.rstrip("/") + page
+            if self._link.remote
+            else f"{page[1:]} of `heliotrope ui`"
+        )
 
     def _batch(self, run_id: str, **what: Any) -> None:
         self._link.call("log to a run", lambda c: c.log_batch(run_id, **what))

@@ -9,8 +9,6 @@ if TYPE_CHECKING:
 
     from heliotrope.service.lineage import VersionFacts
 
-_SHOWN_METRICS = 4
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -57,8 +55,7 @@ def versions_table(name: str, versions: list["VersionFacts"]) -> "Table":
     table.add_column("version", justify="right")
     table.add_column("alias")
     table.add_column("registered (UTC)", no_wrap=True)
-    for metric in _metrics(versions):
-        table.add_column(metric, justify="right", no_wrap=True)
+    table.add_column("primary metric", no_wrap=True)
     for title in ("data", "code", "cause", "gate"):
         table.add_column(title)
     for version in versions:
@@ -70,7 +67,7 @@ def versions_table(name: str, versions: list["VersionFacts"]) -> "Table":
             version.version,
             ", ".join(version.aliases),
             f"{version.created_at:%Y-%m-%d %H:%M}",
-            *(_number(version.metrics.get(m)) for m in _metrics(versions)),
+            _primary(version),
             f"{data} {short}".strip(),
             commit[:8] + ("+" if dirty else ""),
             tags.get(names.TAG_CAUSE, ""),
@@ -80,12 +77,9 @@ def versions_table(name: str, versions: list["VersionFacts"]) -> "Table":
     return table
 
 
-def _metrics(versions: list["VersionFacts"]) -> list[str]:
-    from heliotrope.spec.metrics import METRICS
+def _primary(version: "VersionFacts") -> str:
+    from heliotrope.vocabulary import TAG_PRIMARY
 
-    seen = {m for version in versions for m in version.metrics}
-    return [m for m in METRICS if m in seen][:_SHOWN_METRICS]
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    name = version.tags.get(TAG_PRIMARY, "")
+    value = version.metrics.get(name)
+    return name if value is None else f"{name} {value:.4f}"

@@ -1,4 +1,4 @@
-"""Where a model version comes from: everything needed to build it again, or to answer an auditor."""
+"""Where a model version comes from: all that is needed to build it again or answer an auditor."""
 
 from datetime import datetime
 from typing import Any

@@ -3,6 +3,8 @@
 from enum import StrEnum
 from typing import Any
 
+from pydantic import Field
+
 from heliotrope.domain.document import Document
 
 
@@ -50,7 +52,7 @@ class ColumnProfile(Document):
     maximum: float | None = None
     quantiles: tuple[float, ...] = ()
     """101 equally spaced quantiles, minimum to maximum (numbers only)."""
-    shares: dict[str, float] = {}
+    shares: dict[str, float] = Field(default_factory=dict)
     """Share of each value (categories and booleans), the commonest 200."""
 
 
@@ -63,7 +65,7 @@ class QualityReport(Document):
     """Rows left after the ones that break a rule within its allowance were dropped."""
     label_rate: float | None = None
     """Share of the positive class (binary)."""
-    class_counts: dict[str, int] = {}
+    class_counts: dict[str, int] = Field(default_factory=dict)
     columns: tuple[ColumnProfile, ...]
     findings: tuple[Finding, ...]
     compared_with: tuple[str, ...] = ()

@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any
 
+from pydantic import Field
+
 from heliotrope.domain.document import Document
 
 
@@ -33,7 +35,7 @@ class TrainingRecord(Document):
     """Class names in score order; empty for regression."""
     importances: dict[str, float]
     """Share of each feature in the permutation importance, summing to 1, largest first."""
-    curve: dict[str, tuple[float, ...]] = {}
+    curve: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     """Loss by iteration: `train` and, where there is one, `validation`."""
     calibration_method: str | None = None
     """`sigmoid` or `temperature`; None where probabilities are the estimator's own."""

@@ -1,4 +1,4 @@
-"""What is shown of a model folder before it is registered: it answers as it was trained, how fast."""
+"""What is shown of a model folder before it is registered: it answers as trained, and how fast."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

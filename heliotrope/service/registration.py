@@ -35,6 +35,7 @@ from heliotrope.vocabulary import (
     TAG_COMMIT,
     TAG_COMPARED_WITH,
     TAG_FIRST_ALIAS,
+    TAG_PRIMARY,
     TAG_RUN_KEY,
     TAG_SEED,
     TAG_SNAPSHOT_HASH,
@@ -102,7 +103,7 @@ def register_candidate(
             spec,
             candidate.run_id,
             whole,
-            short_tags(lineage, candidate.gate),
+            short_tags(lineage, candidate.gate, spec.metrics.primary),
             metrics,
             candidate.example,
             describe(candidate, lineage),
@@ -140,7 +141,7 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def short_tags(lineage: Lineage, gate: GateReport) -> dict[str, str]:
+def short_tags(lineage: Lineage, gate: GateReport, primary: str) -> dict[str, str]:
     """The lineage in short, for the list of versions and the MLflow UI."""
     dirty = " (dirty)" if lineage.code.dirty else ""
     return {
@@ -151,6 +152,7 @@ def short_tags(lineage: Lineage, gate: GateReport) -> dict[str, str]:
         TAG_SNAPSHOT_HASH: lineage.snapshot.content_hash,
         TAG_COMMIT: f"{lineage.code.commit or 'unknown'}{dirty}",
         TAG_SOURCE_HASH: lineage.code.source_hash,
+        TAG_PRIMARY: primary,
         TAG_SEED: str(lineage.seed),
         TAG_COMPARED_WITH: lineage.champion or "nothing",
     }

@@ -134,9 +134,9 @@ def _predictions(contract: ServingContract, scores: FloatVector) -> list[str | f
     if contract.task is Task.REGRESSION:
         return [float(score) for score in scores]
     if contract.task is Task.BINARY:
-        # float32, as the predictor compares, so that both call a borderline row the same.
-        limit = np.float32(0.5 if contract.threshold is None else contract.threshold)
-        positions = (scores.astype(np.float32) >= limit).astype(int)
+        # In float64, as the predictor compares: a borderline row is called the same by both.
+        limit = 0.5 if contract.threshold is None else contract.threshold
+        positions = (scores >= limit).astype(int)
     else:
         positions = np.argmax(scores, axis=1)
     return [contract.classes[position] for position in positions]

@@ -1,4 +1,4 @@
-"""What every part of a spec shares: frozen, unknown keys refused, durations as people write them."""
+"""What all parts of a spec share: frozen, unknown keys refused, durations as people write them."""
 
 import re
 import reprlib

@@ -79,7 +79,7 @@ def parse_spec(text: str, source: str = "spec") -> ModelSpec:
         # KFP replaces its own placeholders inside parameters, so the spec would change on the way.
         raise SpecError(source, [Problem("spec", "not hold {{$, which KFP replaces", "{{$")])
     try:
-        data = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader
+        data = yaml.load(text, Loader=_StrictLoader)
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}" if mark else "spec"

@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -169,7 +170,7 @@ class Slice(Part):
     @field_validator("bins")
     @classmethod
     def _bins_rise(cls, bins: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if bins is not None and any(b <= a for a, b in zip(bins, bins[1:], strict=False)):
+        if bins is not None and any(b <= a for a, b in pairwise(bins)):
             raise ValueError("rise strictly")
         return bins
 
@@ -251,11 +252,10 @@ class ModelSpec(Part):
                 problems.append(f"features[{index}].name|not be reserved|{COLUMN_ROW!r}")
             seen.add(feature.name)
         special = [n for n in (self.label.name, self.entity_key, self.event_time) if n]
-        for name in sorted({n for n in special if special.count(n) > 1}):
-            problems.append(
-                f"label.name|differ from entity_key and event_time, as they do|{show(name)}"
-            )
-        return problems
+        return problems + [
+            f"label.name|differ from entity_key and event_time, as they do|{show(name)}"
+            for name in sorted({n for n in special if special.count(n) > 1})
+        ]
 
     def _label_problems(self) -> list[str]:
         label, problems = self.label, []

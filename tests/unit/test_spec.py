@@ -202,9 +202,11 @@ def test_durations_survive_writing_and_reading(millis: int) -> None:
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-        lambda inner: st.lists(inner, max_size=4)
-        | st.dictionaries(
-            st.sampled_from([*ModelSpec.model_fields, "min", "path", "x"]), inner, max_size=6
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(
+                st.sampled_from([*ModelSpec.model_fields, "min", "path", "x"]), inner, max_size=6
+            )
         ),
         max_leaves=20,
     )
