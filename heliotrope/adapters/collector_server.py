@@ -36,6 +36,7 @@ def serve(app: Any, host: str, port: int, listening: Callable[[str], None]) -> N
         timeout_keep_alive=75,
         timeout_graceful_shutdown=30,
         server_header=False,
+        proxy_headers=False,
     )
     with listener:
         listening(f"http://{host}:{listener.getsockname()[1]}")

@@ -1,7 +1,8 @@
 """Events as Arrow tables: the columns of `domain.events`, from numpy without a loop over rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from heliotrope.domain.events import (
     PREDICTION_COLUMNS,
     TYPED_FEATURE_SEPARATOR,
 )
-from heliotrope.domain.labels import LabelRows
+from heliotrope.domain.labels import LabelUpload
 from heliotrope.domain.spool_batch import Loss, SpoolBatch
 from heliotrope.spec.features import Feature, FeatureType
 from heliotrope.vocabulary import Task
@@ -102,24 +103,31 @@ def feature_column(feature: Feature, existing: Mapping[str, Any]) -> str:
     return f"{name}{TYPED_FEATURE_SEPARATOR}{feature.type}"
 
 
-def labels_table(rows: LabelRows, label_ids: Sequence[str], batch: str, received_us: int) -> Any:
-    """Accepted rows as rows of `labels/<model>`.
+def labels_table(uploads: Sequence[LabelUpload], received_at_us: Sequence[int]) -> Any:
+    """Uploads as rows of `labels/<model>`; one table of all, since most hold a single label.
 
     `received_at` rises by a microsecond a row, so that "the last received" is always one of them.
     """
-    count = len(rows)
-    received = received_us + np.arange(count, dtype=np.int64)
+    rows = [upload.rows for upload in uploads]
+    counts = np.fromiter(map(len, rows), np.int64, len(rows))
+    starts = np.cumsum(counts) - counts
+    within = np.arange(counts.sum()) - np.repeat(starts, counts)
+    received = np.repeat(np.array(received_at_us, np.int64), counts) + within
+    batches = pa.array([upload.batch_id for upload in uploads], pa.string())
+    happened = pa.array(list(chain.from_iterable(r.happened_at_us for r in rows)), pa.int64())
+
+    def text(lists: Iterable[Iterable[str | None]]) -> Any:
+        return pa.array(list(chain.from_iterable(lists)), pa.string())
+
     return pa.table(
         {
-            "label_id": pa.array(label_ids, pa.string()),
-            "prediction_id": pa.array(rows.prediction_ids, pa.string()),
-            "entity_key": pa.array(rows.entity_keys, pa.string()),
-            "label": pa.array(rows.labels, pa.string()),
-            "happened_at": pa.array(rows.happened_at_us, pa.int64()).cast(
-                pa.timestamp("us", tz="UTC")
-            ),
+            "label_id": text(upload.label_ids() for upload in uploads),
+            "prediction_id": text(r.prediction_ids for r in rows),
+            "entity_key": text(r.entity_keys for r in rows),
+            "label": text(r.labels for r in rows),
+            "happened_at": happened.cast(pa.timestamp("us", tz="UTC")),
             "received_at": _moments(received),
-            "batch_id": _constant(batch, count),
+            "batch_id": batches.take(pa.array(np.repeat(np.arange(len(rows)), counts))),
             "day": pa.array((received // _DAY_US).astype(np.int32)).cast(pa.date32()),
         }
     )

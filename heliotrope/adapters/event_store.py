@@ -152,12 +152,7 @@ class DeltaEventStore:
             UnavailableError: the store does not take it; whether it did is not known.
         """
         table = self._plain("labels", model, LABELS)
-        rows = concatenated(
-            [
-                labels_table(upload.rows, upload.label_ids(), upload.batch_id, at)
-                for upload, at in zip(uploads, received_at_us, strict=True)
-            ]
-        )
+        rows = labels_table(uploads, received_at_us)
         moved = {_upload(u.transaction): 1 for u in uploads if u.transaction is not None}
         return table.append(_fitted(rows, table), moved)
 
