@@ -84,23 +84,35 @@ def _value(feature: Any, share: float) -> Any:
     return round(value) if feature.type is FeatureType.INTEGER else round(value, 2)
 
 
-def peers(model: Path, skops: Path, contract: ServingContract) -> list[Peer]:
-    """Ours, and what there is beside it."""
-    numbers = encode_rows(contract, rows_of(contract, BATCH)).tolist()
-    codes = [[None if v != v else v for v in row] for row in numbers]
+def peers(model: Path, skops: Path, contract: ServingContract, frames: bool) -> list[Peer]:
+    """Ours, and what there is beside it; with `frames` all are sent the same raw rows.
+
+    The stand-in's pipeline takes encoded numbers, a trained one a data frame of raw columns.
+    """
+    names = [feature.name for feature in contract.features]
+    named = rows_of(contract, BATCH)
+    plain = [[row[name] for name in names] for row in named]
+    numbers = encode_rows(contract, named).tolist()
+    codes = plain if frames else [[None if v != v else v for v in row] for row in numbers]
 
     def raw(key: str) -> Callable[[int], bytes]:
         return lambda count: json.dumps({key: codes[:count]}).encode()
 
     def ours(count: int) -> bytes:
-        rows = [[row[f.name] for f in contract.features] for row in rows_of(contract, count)]
-        return json.dumps({"instances": rows}).encode()
+        return json.dumps({"instances": plain[:count]}).encode()
+
+    def invocation(count: int) -> bytes:
+        split = {"columns": names, "data": codes[:count]}
+        return json.dumps(
+            {"dataframe_split": split} if frames else {"inputs": codes[:count]}
+        ).encode()
 
     def kserve(kind: str) -> Callable[[Path], AbstractContextManager[ServerProcess]]:
         def start(work: Path) -> ServerProcess:
             port = free_port()
             command = [sys.executable, "-m", "bench.peers", kind, "--skops", str(skops)]
             command += ["--http_port", str(port), "--model_name", "loans"]
+            command += ["--columns", ",".join(names)] if frames else []
             return ServerProcess(command, port, "/v2/health/ready", work / f"{kind}.log")
 
         return start
@@ -123,7 +135,7 @@ def peers(model: Path, skops: Path, contract: ServingContract) -> list[Peer]:
         Peer("heliotrope", lambda work: PredictorProcess(model, work), path, ours, (1, BATCH)),
         Peer("kserve + scikit-learn", kserve("sklearn"), path, raw("instances"), (1, BATCH)),
         Peer("kserve, empty model", kserve("empty"), path, raw("instances")),
-        Peer("mlflow models serve", mlflow, "/invocations", raw("inputs")),
+        Peer("mlflow models serve", mlflow, "/invocations", invocation),
     ]
 
 
@@ -257,7 +269,9 @@ def main() -> None:
         skops = arguments.skops or folder / "model.skops"
         chosen = [
             peer
-            for peer in peers(folder.resolve(), skops.resolve(), contract)
+            for peer in peers(
+                folder.resolve(), skops.resolve(), contract, arguments.model_dir is not None
+            )
             if not arguments.only or peer.name.startswith(tuple(arguments.only))
         ]
         runs = measure(chosen, arguments.rounds, arguments.seconds, work)
