@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from heliotrope.errors import UsageError
@@ -38,6 +39,8 @@ def serve(app: Any, host: str, port: int, listening: Callable[[str], None]) -> N
         server_header=False,
         proxy_headers=False,
     )
-    with listener:
+    # uvicorn raises the signal again once everything is answered; a stop that was asked for is
+    # no failure.
+    with listener, suppress(KeyboardInterrupt):
         listening(f"http://{host}:{listener.getsockname()[1]}")
         uvicorn.Server(config).run(sockets=[listener])

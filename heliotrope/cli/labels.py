@@ -1,5 +1,6 @@
 """`heliotrope labels send` and `heliotrope labels status`."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,14 +45,10 @@ def send(
     from heliotrope.errors import UsageError
     from heliotrope.service.label_sending import send_labels
 
-    with _opened(file) as source:
-        sent = send_labels(
-            source,
-            _kind_of(file),
-            model or None,
-            _client(collector, token_file),
-            typer.echo if not json_output else (lambda _: None),
-        )
+    kind = _kind_of(file)
+    show = (lambda _: None) if json_output else typer.echo
+    with _opened(file) as source, closing(_client(collector, token_file)) as client:
+        sent = send_labels(source, kind, model or None, client, show)
     if json_output:
         typer.echo(json.dumps(sent.__dict__, indent=2))
     else:
