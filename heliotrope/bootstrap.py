@@ -49,7 +49,7 @@ class Platform:
         from heliotrope.adapters.mlflow_registry import MlflowRegistry
 
         self.settings.home.mkdir(parents=True, exist_ok=True)
-        return MlflowRegistry(self.settings.tracking_uri)
+        return MlflowRegistry(self.settings.tracking_uri, patience=self.settings.patience)
 
     @cached_property
     def snapshots(self) -> "SnapshotStore":
@@ -170,11 +170,16 @@ def gate_candidate(spec: str, evaluation: Path, gate: Path, summary: Path) -> st
 
 def report_training(spec: str, run_key: str, state: str, message: str, summary: Path) -> None:
     """End a training run: its outcome goes to the run log, to MLflow and to the summary."""
-    from heliotrope.service.run_outcome import finish, outcome_markdown
+    from heliotrope.domain.run_events import EventKind, RunEvent
+    from heliotrope.service.run_outcome import REPORT, finish, outcome_markdown
     from heliotrope.spec import parse_spec
 
+    began = _now()
     here = platform()
     model = parse_spec(spec).name
     log = here.run_log(run_key)
     outcome = finish(model, run_key, state, message, log, lambda: here.registry)
     summary.write_text(outcome_markdown(outcome))
+    ended, text = _now(), outcome.outcome.replace("_", " ")
+    took = (ended - began).total_seconds()
+    log.add(RunEvent(at=ended, step=REPORT, kind=EventKind.FINISHED, text=text, seconds=took))

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heliotrope import vocabulary as names
+from heliotrope.errors import UsageError
+
+DEFAULT_PATIENCE = 20.0
 
 
 @dataclass(frozen=True)
@@ -21,16 +24,24 @@ class Settings:
     """Root of the Delta tables: a folder or s3://bucket/prefix."""
     tracking_uri: str
     """MLflow's."""
+    patience: float = DEFAULT_PATIENCE
+    """Seconds that MLflow is asked again while it does not answer."""
 
     @classmethod
     def parse(cls, environ: Mapping[str, str], cwd: Path) -> "Settings":
-        """Read `HELIOTROPE_HOME` (./.heliotrope), `HELIOTROPE_STORE` and `MLFLOW_TRACKING_URI`."""
+        """Read `HELIOTROPE_HOME` (./.heliotrope), `HELIOTROPE_STORE`, `HELIOTROPE_PATIENCE` and
+        `MLFLOW_TRACKING_URI`.
+
+        Raises:
+            UsageError: the patience is no number of seconds.
+        """
         home = Path(environ.get(names.ENV_HOME) or ".heliotrope")
         home = home if home.is_absolute() else cwd / home
         return cls(
             home=home,
             store=environ.get(names.ENV_STORE) or str(home / "store"),
             tracking_uri=environ.get(names.ENV_TRACKING) or f"sqlite:///{home / 'mlflow.db'}",
+            patience=_seconds(environ.get(names.ENV_PATIENCE) or str(DEFAULT_PATIENCE)),
         )
 
     def environment(self) -> dict[str, str]:
@@ -39,4 +50,15 @@ class Settings:
             names.ENV_HOME: str(self.home),
             names.ENV_STORE: self.store,
             names.ENV_TRACKING: self.tracking_uri,
+            names.ENV_PATIENCE: f"{self.patience:g}",
         }
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds <= 3600:
+        raise UsageError(f"{names.ENV_PATIENCE} must be seconds, from 0 to 3600. Got {text!r}.")
+    return seconds

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from heliotrope.domain.evaluation import Evaluation, MetricValue
 from heliotrope.domain.gate import GateReport
@@ -25,6 +26,11 @@ _STYLE = {
 }
 _MARK = {Verdict.PASS: "✓", Verdict.HOLD: "…", Verdict.FAIL: "✗", Verdict.ERROR: "!"}
 _COLOUR = {Verdict.PASS: "green", Verdict.HOLD: "yellow", Verdict.FAIL: "red", Verdict.ERROR: "red"}
+
+
+_STEP_WIDTH = 16
+"""Of the longest step's name, refuse_candidate."""
+_SECONDS_WIDTH = 8
 
 
 class RunView:
@@ -66,10 +72,14 @@ class RunView:
             self._progress.update(self._task, description=f"{self._model}: {event.step}")
             return
         good = event.kind is EventKind.FINISHED
-        mark = "[green]✓[/]" if good else "[red]✗[/]"
-        took = "" if event.seconds is None else f" [dim]{event.seconds:.1f} s[/]"
-        self._progress.console.print(f"{mark} {event.step}{took}  ", end="")
-        self._progress.console.print(event.text, markup=False)
+        line = _grid(1, _STEP_WIDTH, _SECONDS_WIDTH)
+        line.add_row(
+            Text("✓", "green") if good else Text("✗", "red"),
+            Text(event.step),
+            Text("" if event.seconds is None else f"{event.seconds:.1f} s", "dim", justify="right"),
+            Text(event.text),
+        )
+        self._progress.console.print(line)
 
     def summary(self, outcome: RunOutcome, here: "Platform") -> None:
         """The end of a run: verdict with reasons, metrics beside the others', where to look."""
@@ -93,12 +103,16 @@ class RunView:
         except NotFoundError:
             return  # the run ended before the gate
         self.console.print(f"\nGate: [{_COLOUR[gate.verdict]}]{gate.verdict}[/]")
+        reasons = _grid(3, 5)
         for reason in gate.reasons:
             colour = _COLOUR[reason.verdict]
-            self.console.print(
-                f"  [{colour}]{_MARK[reason.verdict]} {reason.verdict:5}[/] ", end=""
+            reasons.add_row(
+                Text(f"  {_MARK[reason.verdict]}", colour),
+                Text(reason.verdict, colour),
+                Text(reason.text),
             )
-            self.console.print(reason.text, markup=False)
+        self.console.print(reasons)
+        self.console.print()
         self.console.print(metrics_table(Evaluation.from_json(text)))
 
     def _where_to_look(self, outcome: RunOutcome, here: "Platform") -> None:
@@ -112,6 +126,15 @@ class RunView:
         self.console.print("\nWhere to look")
         for line in lines:
             self.console.print(f"  {line}", markup=False, soft_wrap=True)
+
+
+def _grid(*widths: int) -> Table:
+    """Columns of fixed width, then one whose long text wraps within itself."""
+    grid = Table.grid(padding=(0, 1))
+    for width in widths:
+        grid.add_column(width=width, no_wrap=True)
+    grid.add_column(overflow="fold")
+    return grid
 
 
 def metrics_table(evaluation: Evaluation) -> Table:

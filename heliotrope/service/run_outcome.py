@@ -9,6 +9,8 @@ from heliotrope.ports import Registry, RunLog
 from heliotrope.vocabulary import TAG_OUTCOME, TAG_OUTCOME_REASON, Outcome
 
 ARTIFACT_OUTCOME = "outcome.json"
+REPORT = "report_outcome"
+"""The exit handler, as its event in the run log names it."""
 _TAG_LIMIT = 4000
 _STATUS = {
     Outcome.REGISTERED: "FINISHED",

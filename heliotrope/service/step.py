@@ -9,7 +9,7 @@ from datetime import datetime
 from types import FrameType
 
 from heliotrope.domain.run_events import EventKind, RunEvent, RunOutcome
-from heliotrope.errors import HeliotropeError
+from heliotrope.errors import DataFault, HeliotropeError
 from heliotrope.ports import RunLog
 from heliotrope.vocabulary import Outcome
 
@@ -70,7 +70,6 @@ def run_step(
                     seconds=(ended - began).total_seconds(),
                 )
             )
-            stopped = isinstance(error, KeyboardInterrupt)
             record(
                 saying.outcome
                 or RunOutcome(
@@ -78,7 +77,7 @@ def run_step(
                     run_key=run_key,
                     step=name,
                     reason=text,
-                    outcome=Outcome.INTERRUPTED if stopped else Outcome.FAILED,
+                    outcome=_meaning(error),
                 )
             )
             raise
@@ -94,6 +93,12 @@ def run_step(
             seconds=(ended - began).total_seconds(),
         )
     )
+
+
+def _meaning(error: BaseException) -> Outcome:
+    if isinstance(error, KeyboardInterrupt):
+        return Outcome.INTERRUPTED
+    return Outcome.DATA_FAULT if isinstance(error, DataFault) else Outcome.FAILED
 
 
 def _words(error: BaseException) -> str:

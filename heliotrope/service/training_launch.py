@@ -1,18 +1,21 @@
 """Starting a training run and seeing it to its end, whatever that end is."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from heliotrope.domain.run_events import RunEvent, RunOutcome
+from heliotrope.domain.run_events import EventKind, RunEvent, RunOutcome
 from heliotrope.errors import HeliotropeError
-from heliotrope.ports import PipelineRuns, Registry
+from heliotrope.ports import PipelineRuns, Registry, RunLog
+from heliotrope.service.run_outcome import REPORT, finish
 from heliotrope.spec import ModelSpec
 from heliotrope.spec.loading import dump_spec
-from heliotrope.vocabulary import TAG_OUTCOME, Outcome
+from heliotrope.vocabulary import Outcome
 
 TRAINING = "training.yaml"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,10 @@ def launch_training(
     Interrupted, every process of the run is stopped, a version it was registering is taken back
     and its MLflow run is ended as KILLED, before KeyboardInterrupt goes on.
 
+    A run whose exit handler never ran (its process was killed, the disk is full) is ended here.
+
     Raises:
-        HeliotropeError: the pipeline could not be started, or ended without saying how.
+        HeliotropeError: the pipeline could not be started.
     """
     arguments = {
         "spec": dump_spec(launch.spec),
@@ -51,7 +56,7 @@ def launch_training(
         "cause": launch.cause,
     }
     try:
-        runs.run(
+        code = runs.run(
             TRAINING,
             arguments,
             launch.run_key,
@@ -59,32 +64,32 @@ def launch_training(
             on_event=on_event,
         )
     except KeyboardInterrupt:
-        _take_back(launch, runs, registry())
+        _take_back(launch, runs.log(launch.run_key), registry)
         raise
-    outcome = runs.log(launch.run_key).outcome()
-    if outcome is None:
-        raise HeliotropeError(
-            f"Run {launch.run_key} must say how it ended. Got nothing; its output is in "
-            f"{runs.log(launch.run_key).folder / 'log.txt'}."
-        )
+    log = runs.log(launch.run_key)
+    outcome = log.outcome()
+    if outcome is None or not any(e.step == REPORT for e in log.events()):
+        state = "FAILED" if code else "SUCCEEDED"
+        outcome = finish(launch.spec.name, launch.run_key, state, "", log, registry)
     return outcome
 
 
-def _take_back(launch: Launch, runs: PipelineRuns, registry: Registry) -> None:
-    log = runs.log(launch.run_key)
-    if log.outcome() is not None:
-        return
-    registry.discard_incomplete(launch.spec.name)
-    run_id = registry.find_run(launch.run_key)
-    if run_id is not None:
-        registry.log(run_id, tags={TAG_OUTCOME: Outcome.INTERRUPTED})
-        registry.finish_run(run_id, "KILLED")
-    log.set_outcome(
-        RunOutcome(
-            model=launch.spec.name,
-            run_key=launch.run_key,
-            outcome=Outcome.INTERRUPTED,
-            reason="stopped by a person or a signal",
-            mlflow_run_id=run_id,
+def _take_back(launch: Launch, log: RunLog, registry: Callable[[], Registry]) -> None:
+    model, recorded, events = launch.spec.name, log.outcome(), log.events()
+    # What was decided before the signal came stays true.
+    if recorded is None or recorded.outcome in (Outcome.FAILED, Outcome.INTERRUPTED):
+        started = [event.step for event in events if event.kind is EventKind.STARTED]
+        log.set_outcome(
+            RunOutcome(
+                model=model,
+                run_key=launch.run_key,
+                outcome=Outcome.INTERRUPTED,
+                step=started[-1] if started else None,
+                reason="stopped by a person or a signal",
+            )
         )
-    )
+    try:
+        registry().discard_incomplete(model)
+    except HeliotropeError as error:
+        logger.warning("What was half-registered is never shown; it could not go yet: %s", error)
+    finish(model, launch.run_key, "CANCELED", "", log, registry)

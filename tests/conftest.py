@@ -1,0 +1,247 @@
+"""A workshop for the end-to-end tests: a home of its own, small loans, the steps in order."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from heliotrope import vocabulary as names
+from heliotrope.bootstrap import (
+    CHECKOUT,
+    Platform,
+    gate_candidate,
+    platform,
+    report_training,
+    training_step,
+)
+from heliotrope.domain.run_events import RunEvent, RunOutcome
+from heliotrope.spec import load_spec
+from heliotrope.spec.loading import dump_spec
+
+SPEC = """
+name: toy
+task: binary
+entity_key: id
+event_time: at
+label: {name: y, positive: 1, delay: 30d}
+source: {path: loans.csv}
+features:
+  - {name: income, type: float, min: 0, nullable: true}
+  - {name: age, type: integer, min: 18, max: 100}
+  - {name: zip, type: category, categories: ["01234", "0999", "07"]}
+  - {name: owner, type: boolean}
+trainer: {parameters: {max_iter: 20, n_iter_no_change: 5, max_leaf_nodes: 4}}
+metrics: {primary: roc_auc, others: [log_loss, accuracy]}
+slices: [{feature: zip}]
+"""
+
+
+def loans(
+    rows: int = 2500, seed: int = 0, *, since: str = "2024-01-01", signal: float = 1.0
+) -> pd.DataFrame:
+    """Loans over 100 days; `signal` is how much income says about the label, about 35% positive."""
+    random = np.random.default_rng(seed)
+    income = random.lognormal(10, 0.5, rows).round(2)
+    owner = random.random(rows) < 0.4
+    lean = signal * (-2.5 * (np.log(income) - 10) - 1.2 * owner + 0.5) - 0.9
+    return pd.DataFrame(
+        {
+            "id": [f"k{seed}-{i}" for i in range(rows)],
+            "at": pd.Timestamp(since)
+            + pd.to_timedelta(np.sort(random.integers(0, 100 * 86400, rows)), unit="s"),
+            "income": income,
+            "age": random.integers(18, 90, rows),
+            "zip": random.choice(["01234", "0999", "07"], rows, p=[0.5, 0.3, 0.2]),
+            "owner": owner,
+            "y": (random.random(rows) < 1 / (1 + np.exp(-lean))).astype(int),
+        }
+    )
+
+
+@dataclass
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Workshop:
+    """A folder with data, a spec and a home of its own; runs trainings in or out of process."""
+
+    folder: Path
+    run_here: Callable[..., Ran]
+    children: list[subprocess.Popen[str]] = field(default_factory=list)
+    trained: int = 0
+
+    @property
+    def home(self) -> Path:
+        return self.folder / ".heliotrope"
+
+    @property
+    def here(self) -> Platform:
+        return platform()
+
+    @staticmethod
+    def loans(rows: int = 2500, seed: int = 0, **more: Any) -> pd.DataFrame:
+        """See the function."""
+        return loans(rows, seed, **more)
+
+    def write(self, frame: pd.DataFrame | None, more: str = "", text: str = SPEC) -> Path:
+        """Store data, where given, and a spec with `more` at its end; answers the spec's file."""
+        if frame is not None:
+            frame.to_csv(self.folder / "loans.csv", index=False)
+        file = self.folder / "model.yaml"
+        file.write_text(text + more)
+        return file
+
+    def train(self, spec_file: Path | None = None, *, cause: str = "person") -> RunOutcome:
+        """The pipeline's steps in its order and with its conditions, all in this process."""
+        self.trained += 1
+        key = f"run-{self.trained}"
+        spec = dump_spec(load_spec(spec_file or self.folder / "model.yaml"))
+        art = self.folder / "artifacts" / key
+        art.mkdir(parents=True)
+        state, message = "SUCCEEDED", ""
+        try:
+            _steps(spec, key, cause, art)
+        except Exception as error:  # noqa: BLE001 - a step may raise anything
+            # As kfp.local does: all it knows of a step is that it failed.
+            state, message = "FAILED", f"a task failed ({type(error).__name__} stays inside it)"
+        report_training(spec, key, state, message, art / "outcome.md")
+        outcome = self.here.run_log(key).outcome()
+        assert outcome is not None
+        assert outcome.outcome.replace("_", " ") in (art / "outcome.md").read_text()
+        return outcome
+
+    def cli(self, *words: str) -> Ran:
+        """A command in this process, as `main` runs it."""
+        return self.run_here(*words)
+
+    def start(self, *words: str, **env: str) -> "subprocess.Popen[str]":
+        """A command in a process group of its own."""
+        child = subprocess.Popen(
+            [sys.executable, "-c", "from heliotrope.cli import main; main()", *words],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", **env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.children.append(child)
+        return child
+
+    def run(self, *words: str, **env: str) -> Ran:
+        """A command in a process of its own, to its end."""
+        return self.end(self.start(*words, **env))
+
+    @staticmethod
+    def end(child: "subprocess.Popen[str]", seconds: float = 240) -> Ran:
+        """Wait for a command's end."""
+        out, err = child.communicate(timeout=seconds)
+        return Ran(child.returncode, out, err)
+
+    def versions(self, model: str = "toy") -> dict[str, tuple[str, ...]]:
+        """Aliases of each complete version."""
+        return {v.version: v.aliases for v in self.here.registry.versions(model)}
+
+    def tags(self, outcome: RunOutcome) -> dict[str, str]:
+        """Tags of the run in MLflow, and its status as `status`."""
+        run = mlflow_client(self.here.settings.tracking_uri).get_run(outcome.mlflow_run_id)
+        return {**run.data.tags, "status": run.info.status}
+
+    def run_folders(self) -> list[Path]:
+        """Folders of the runs that the command started, oldest first."""
+        return sorted((self.home / "runs").glob("toy-*"))
+
+    def events(self, folder: Path) -> list[RunEvent]:
+        return self.here.run_log(folder.name).events()
+
+
+def _steps(spec: str, key: str, cause: str, art: Path) -> None:
+    at = SimpleNamespace(
+        **{name: art / name for name in ("snapshot", "quality", "model", "evaluation", "gate")}
+    )
+    with training_step("snapshot_data", spec, key) as run:
+        run.take_snapshot(cause, at.snapshot)
+    with training_step("validate_data", spec, key) as run:
+        word = run.validate_data(at.snapshot, at.quality, art / "quality.html", art / "quality.md")
+    if word != names.DATA_USABLE:
+        with training_step("refuse_data", spec, key) as run:
+            run.refuse_data(at.quality)
+    with training_step("train_model", spec, key) as run:
+        run.train_model(at.snapshot, at.model)
+    with training_step("evaluate_model", spec, key) as run:
+        run.evaluate_model(
+            at.snapshot, at.model, at.evaluation, art / "evaluation.html", art / "evaluation.md"
+        )
+    verdict = gate_candidate(spec, at.evaluation, at.gate, art / "gate.md")
+    if verdict == names.Verdict.PASS:
+        with training_step("register_model", spec, key) as run:
+            run.register_model(cause, at.snapshot, at.quality, at.model, at.evaluation, at.gate)
+    else:
+        with training_step("refuse_candidate", spec, key) as run:
+            run.refuse_candidate(at.gate)
+
+
+def mlflow_client(uri: str) -> Any:
+    """MLflow's own client, to see what our adapter wrote."""
+    from mlflow.tracking import MlflowClient
+
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+@pytest.fixture(scope="session")
+def mlflow_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty MLflow database, since migrating takes seconds."""
+    from heliotrope.adapters.mlflow_registry import MlflowRegistry
+
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowRegistry(f"sqlite:///{file}").models()
+    return file
+
+
+@pytest.fixture
+def workshop(
+    tmp_path: Path,
+    mlflow_template: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Iterator[Workshop]:
+    """An empty workshop; what it started is ended with it."""
+    from heliotrope.cli import build_app, run_cli
+
+    def run_here(*words: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["heliotrope", *words])
+        capfd.readouterr()
+        code = run_cli(build_app())
+        said = capfd.readouterr()
+        return Ran(code, said.out, said.err)
+
+    shop = Workshop(tmp_path, run_here)
+    shop.home.mkdir()
+    (shop.home / "mlflow.db").write_bytes(mlflow_template.read_bytes())
+    for name in (names.ENV_STORE, names.ENV_TRACKING):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(names.ENV_HOME, str(shop.home))
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.chdir(tmp_path)
+    yield shop
+    for child in shop.children:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
