@@ -101,8 +101,7 @@ class TruthEngine(ABC):
         with self._kept(details(matched(known, told, entities), plan)) as detail:
             answer = self._answer(cells(detail, plan))
         return {
-            name: answer.column(name).to_numpy(zero_copy_only=False)
-            for name in answer.column_names
+            name: answer.column(name).to_numpy(zero_copy_only=False) for name in answer.column_names
         }
 
     @abstractmethod
@@ -171,8 +170,14 @@ class DuckDBTruthEngine(TruthEngine):
             self._engine.raw.execute(f'DROP TABLE "{name}"')
 
     def _batches(self, expression: Any, rows: int) -> Iterator[pa.Table]:
-        for batch in expression.to_pyarrow_batches(chunk_size=rows):
-            yield pa.Table.from_batches([batch])
+        # Through a file: the next query on the connection would cut a streamed answer short.
+        path = self._engine.folder / f"{self._name()}.parquet"
+        expression.to_parquet(path)
+        try:
+            for batch in pq.ParquetFile(path).iter_batches(rows):
+                yield pa.Table.from_batches([batch])
+        finally:
+            path.unlink()
 
     def _answer(self, expression: Any) -> pa.Table:
         return expression.to_pyarrow()
@@ -213,7 +218,8 @@ class SparkTruthEngine(TruthEngine):
     def _table(self, table: pa.Table) -> Any:
         self._made += 1
         path = self._folder / f"given_{self._made}.parquet"
-        pq.write_table(table, path)
+        # Rows that Spark once wrote carry its schema of then, which it would read instead.
+        pq.write_table(table.replace_schema_metadata(None), path)
         return self._view(self._session.read.parquet(str(path)))
 
     @contextmanager

@@ -177,14 +177,11 @@ class RowStore:
             return []
         entity = self._columns.index("entity")
         targets = {(BY_ID, row[0]) for row in predictions}
-        if self._db.execute(
-            "SELECT 1 FROM labels WHERE kind = ? LIMIT 1", (BY_ENTITY,)
-        ).fetchone():
+        if self._db.execute("SELECT 1 FROM labels WHERE kind = ? LIMIT 1", (BY_ENTITY,)).fetchone():
             targets |= {(BY_ENTITY, row[entity]) for row in predictions if row[entity] is not None}
         self._look_for(targets)
         return self._db.execute(
-            "SELECT l.* FROM temp.wanted w CROSS JOIN labels l "
-            "ON l.kind = w.k0 AND l.target = w.k1"
+            "SELECT l.* FROM temp.wanted w CROSS JOIN labels l ON l.kind = w.k0 AND l.target = w.k1"
         ).fetchall()
 
     def _signed_predictions(self, before: list[Row], after: list[Row]) -> pa.Table:

@@ -50,17 +50,18 @@ class TruthTransaction:
             "INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"cursor.{table}", str(version))
         )
 
-    def add(self, gained: Mapping[CellKey, Cell], fold: Callable[[Cell], Folded]) -> int:
+    def add(self, gained: Mapping[CellKey, Cell], fold: Callable[[CellKey, Cell], Folded]) -> int:
         """Add statistics to cells and fold these anew; answers how many cells changed."""
         for key, more in gained.items():
             row = self._db.execute(
-                f"SELECT statistics FROM cells WHERE {_KEY}", key  # noqa: S608 - a constant
+                f"SELECT statistics FROM cells WHERE {_KEY}",
+                key,  # noqa: S608 - a constant
             ).fetchone()
             total = more if row is None else Cell.from_bytes(row[0]) + more
             if total.blank:
                 self._db.execute(f"DELETE FROM cells WHERE {_KEY}", key)  # noqa: S608
                 continue
-            folded = fold(total).model_dump_json()
+            folded = fold(key, total).model_dump_json()
             self._db.execute(
                 "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (*key, total.to_bytes(), folded),
@@ -116,8 +117,7 @@ class TruthState:
     def folded(self, plan: TruthPlan) -> list[tuple[CellKey, Folded]]:
         """What every cell says, by rising window; nothing before the first tick of this plan."""
         return [
-            (key, Folded.model_validate_json(text))
-            for key, text in self._cells(plan, "folded")
+            (key, Folded.model_validate_json(text)) for key, text in self._cells(plan, "folded")
         ]
 
     def cells(self, plan: TruthPlan) -> dict[CellKey, Cell]:

@@ -44,6 +44,7 @@ ESTIMABLE = frozenset({
     "average_precision", "log_loss", "brier",
 })  # fmt: skip
 _PROBE = 0.01
+_COARSE = 120
 _SHIFTS = (-2.0, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0, 2.0)
 _SLOPES = (0.0, 0.5, 0.75, 1.0, 1.25)
 _EDGE = 1e-9
@@ -59,6 +60,14 @@ class ScoredBins:
     """[groups] 0 or 1."""
     rows: FloatVector
     """[groups]."""
+
+    def coarser(self) -> "ScoredBins":
+        """The same in at most some 250 groups, for what need not be exact."""
+        place = (np.sqrt(self.score) * _COARSE).astype(np.int64) * 2 + self.called
+        rows = np.bincount(place, self.rows)
+        used = rows > 0
+        score = np.bincount(place, self.rows * self.score)[used] / rows[used]
+        return ScoredBins(score, np.flatnonzero(used) % 2, rows[used])
 
     def expected(self, score: FloatVector | None = None) -> tuple[Answers, FloatVector]:
         """Answers and weights that count each row as positive and negative by its probability.
@@ -87,41 +96,43 @@ def promised(bins: ScoredBins, names: Sequence[str]) -> dict[str, float]:
     return answers.values([name for name in names if name in ESTIMABLE], weights)
 
 
-def sensitivities(bins: ScoredBins, values: dict[str, float]) -> dict[str, float]:
+def sensitivities(bins: ScoredBins, names: Sequence[str]) -> dict[str, float]:
     """How far each metric moves for a unit of calibration error, at worst of four ways to be off.
 
     Probabilities too high, too low, too extreme and too timid, each by .01 on average; accuracy
     cannot move by more than 1 for 1. A stated approximation for the others: calibration could be
     off in other ways.
     """
+    bins = bins.coarser()
+    values = promised(bins, names)
     logit = _logit(bins.score)
     centre = float(np.average(logit, weights=bins.rows))
     worst = dict.fromkeys(values, 0.0)
     for direction in (np.ones_like(logit), -np.ones_like(logit), logit - centre, centre - logit):
         believed = _moved(bins, logit, direction)
-        if believed is None:
+        change = _change(bins, believed)
+        if change < _PROBE / 10:
             continue
         answers, weights = bins.expected(believed)
         for name, value in answers.values(list(values), weights).items():
             moved = abs(value - values[name])
             if math.isfinite(moved):
-                worst[name] = max(worst[name], moved / _PROBE)
+                worst[name] = max(worst[name], moved / change)
     return worst
 
 
-def _moved(bins: ScoredBins, logit: FloatVector, direction: FloatVector) -> FloatVector | None:
-    # The step along `direction` whose mean absolute change is _PROBE, by bisection.
-    def change(step: float) -> tuple[float, FloatVector]:
-        believed = _expit(logit + step * direction)
-        return float(np.average(np.abs(believed - bins.score), weights=bins.rows)), believed
+def _change(bins: ScoredBins, believed: FloatVector) -> float:
+    return float(np.average(np.abs(believed - bins.score), weights=bins.rows))
 
-    low, high = 0.0, 8.0
-    if change(high)[0] < _PROBE:
-        return None
-    for _ in range(25):
-        middle = (low + high) / 2
-        low, high = (middle, high) if change(middle)[0] < _PROBE else (low, middle)
-    return change(high)[1]
+
+def _moved(bins: ScoredBins, logit: FloatVector, direction: FloatVector) -> FloatVector:
+    # About _PROBE along `direction`: change grows nearly in proportion to the step, and the
+    # result is divided by the change there is.
+    step, believed = 0.05, bins.score
+    for _ in range(4):
+        believed = _expit(logit + step * direction)
+        step = min(8.0, step * _PROBE / max(_change(bins, believed), 1e-6))
+    return believed
 
 
 def log_evidence(score: FloatVector, positives: FloatVector, negatives: FloatVector) -> float:

@@ -11,7 +11,7 @@ from heliotrope.domain.truth.cell import Cell, CellKey, split_rows
 from heliotrope.domain.truth.documents import Folded, WindowTruth
 from heliotrope.domain.truth.feed import LABELS, PREDICTIONS, FeedStep
 from heliotrope.domain.truth.folding import fold
-from heliotrope.domain.truth.plan import TruthPlan
+from heliotrope.domain.truth.plan import WHOLE, TruthPlan
 from heliotrope.domain.truth.reading import windows
 
 
@@ -44,7 +44,9 @@ class Transaction(Protocol):
 
     def move_cursor(self, table: str, version: int) -> None: ...
 
-    def add(self, gained: Mapping[CellKey, Cell], fold: Callable[[Cell], Folded]) -> int: ...
+    def add(
+        self, gained: Mapping[CellKey, Cell], fold: Callable[[CellKey, Cell], Folded]
+    ) -> int: ...
 
 
 class State(Protocol):
@@ -158,7 +160,10 @@ class Truth:
 
     def _recomputed_folded(self) -> list[tuple[CellKey, Folded]]:
         found = sorted(self.recomputed_cells().items(), key=lambda item: item[0])
-        return [(key, fold(cell, self.plan)) for key, cell in found]
+        return [(key, self._fold(key, cell)) for key, cell in found]
+
+    def _fold(self, key: CellKey, cell: Cell) -> Folded:
+        return fold(cell, self.plan, whole=key.axis == WHOLE)
 
     def _chunk(self, tally: _Tally) -> bool:
         """One transaction; False when there was nothing to read."""
@@ -166,16 +171,14 @@ class Truth:
             room = self.limits.chunk_rows
             predictions = _take(self.feed.steps(PREDICTIONS, step.cursor(PREDICTIONS)), room)
             room -= sum(part.rows for part in predictions)
-            labels = (
-                _take(self.feed.steps(LABELS, step.cursor(LABELS)), room) if room > 0 else []
-            )
+            labels = _take(self.feed.steps(LABELS, step.cursor(LABELS)), room) if room > 0 else []
             if not predictions and not labels:
                 return False
             gained: dict[CellKey, Cell] = {}
             self._take_predictions(step, _files(predictions), gained, tally)
             self._take_labels(step, _files(labels), gained, tally)
             moved = {key: cell for key, cell in gained.items() if not cell.blank}
-            changed = step.add(moved, lambda cell: fold(cell, self.plan))
+            changed = step.add(moved, self._fold)
             for table, parts in ((PREDICTIONS, predictions), (LABELS, labels)):
                 if parts:
                     step.move_cursor(table, parts[-1].version)
@@ -221,5 +224,3 @@ def _take(steps: Iterator[FeedStep], room: int) -> list[FeedStep]:
 
 def _files(steps: list[FeedStep]) -> list[str]:
     return [path for step in steps for path in step.files]
-
-

@@ -34,8 +34,14 @@ from heliotrope.vocabulary import Task
 FloatVector = npt.NDArray[np.float64]
 
 
-def fold(cell: Cell, plan: TruthPlan) -> Folded:
-    """What a cell says. The same cell always gives the same answer."""
+def fold(cell: Cell, plan: TruthPlan, whole: bool = True) -> Folded:
+    """What a cell says. The same cell always gives the same answer.
+
+    Args:
+        cell: of one window, or one slice of it.
+        plan: of the model.
+        whole: False for a slice: only the primary metric is estimated.
+    """
     main = cell.part(MAIN)
     labelled = main.labelled
     predicted, known = int(main.n.sum()), int(labelled.n.sum())
@@ -56,15 +62,13 @@ def fold(cell: Cell, plan: TruthPlan) -> Folded:
         metrics=metrics,
         binning_error=error,
         delay=_delay(cell.part(DELAY)),
-        estimate=_estimate(main, plan),
+        estimate=_estimate(main, plan, plan.metrics if whole else plan.metrics[:1]),
         calibration_error=calibration,
         log_evidence=evidence,
     )
 
 
-def _metrics(
-    cell: Cell, labelled: Part, plan: TruthPlan
-) -> tuple[dict[str, MetricValue], float]:
+def _metrics(cell: Cell, labelled: Part, plan: TruthPlan) -> tuple[dict[str, MetricValue], float]:
     if not len(labelled.n):
         return dict.fromkeys(plan.metrics, intervals.UNDEFINED), 0.0
     if plan.task is Task.REGRESSION:
@@ -155,12 +159,12 @@ def _delay(part: Part) -> DelayQuantiles | None:
     return DelayQuantiles(p50=seconds[0], p90=seconds[1], p99=seconds[2])
 
 
-def _estimate(main: Part, plan: TruthPlan) -> dict[str, FoldedEstimate]:
+def _estimate(main: Part, plan: TruthPlan, names: tuple[str, ...]) -> dict[str, FoldedEstimate]:
     judged = main.where(main.outcome != UNJUDGED)
     if plan.task is Task.REGRESSION or not len(judged.n):
         return {}
     if plan.task is Task.MULTICLASS:
-        if "accuracy" not in plan.metrics:
+        if "accuracy" not in names:
             return {}
         rows = float(judged.n.sum())
         value = min(1.0, int(judged.sums[:, 1].sum()) / UNIT / rows)
@@ -168,9 +172,9 @@ def _estimate(main: Part, plan: TruthPlan) -> dict[str, FoldedEstimate]:
         only = FoldedEstimate(value=value, low=wide.low, high=wide.high, sensitivity=1.0)
         return {"accuracy": only}
     bins = cbpe.ScoredBins(mean_scores(judged), judged.called, judged.n.astype(np.float64))
-    values = cbpe.promised(bins, plan.metrics)
+    values = cbpe.promised(bins, names)
     answers, weights = bins.expected()
-    moves = cbpe.sensitivities(bins, values)
+    moves = cbpe.sensitivities(bins, names)
     places = np.tile(judged.bin, 2)
     positive, negative = by_bin(places, weights, answers.labels == 1)
     squares = {

@@ -17,6 +17,8 @@ FloatVector = npt.NDArray[np.float64]
 
 TAIL = 0.025
 _Z = NormalDist().inv_cdf(1 - TAIL)
+_STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447)
+"""Quantiles for 1 to 6 degrees of freedom, where the expansion used beyond is too rough."""
 UNDEFINED = MetricValue(value=math.nan, low=math.nan, high=math.nan)
 
 
@@ -59,7 +61,10 @@ def mean(value: float, mean_square: float, rows: float, floor: float = 0.0) -> M
 
 def student_width(rows: float) -> float:
     """Student's quantile for `rows` rows, with sqrt(n / (n - 1)) for the estimated spread."""
-    return -NormalDist().inv_cdf(expanded_tail(TAIL, max(2, int(rows))))
+    count = max(2, int(rows))
+    if count - 2 < len(_STUDENT):
+        return _STUDENT[count - 2] * math.sqrt(count / (count - 1))
+    return -NormalDist().inv_cdf(expanded_tail(TAIL, count))
 
 
 def within(value: float, spread: float, rows: float) -> MetricValue:

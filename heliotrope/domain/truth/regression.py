@@ -25,9 +25,7 @@ def regression_metrics(cell: Cell, plan: TruthPlan) -> dict[str, MetricValue]:
     mse = intervals.mean(squared, fourth, rows)
     found = {
         "mae": mae,
-        "rmse": MetricValue(
-            value=math.sqrt(mse.value), low=_root(mse.low), high=_root(mse.high)
-        ),
+        "rmse": MetricValue(value=math.sqrt(mse.value), low=_root(mse.low), high=_root(mse.high)),
         "r2": intervals.UNDEFINED,
     }
     if variance > 0:

@@ -96,9 +96,7 @@ def label_rows(raw: Any, plan: TruthPlan, micros: Micros) -> Any:
         until=ibis.coalesce(micros(raw.happened_at), received),
         received=received,
     )
-    usable = named.filter(
-        named.value.notnull() & named.target.notnull() & named.received.notnull()
-    )
+    usable = named.filter(named.value.notnull() & named.target.notnull() & named.received.notnull())
     return first_of(usable, LABEL_KEY, LABEL_ORDER)
 
 

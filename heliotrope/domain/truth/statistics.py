@@ -73,11 +73,7 @@ def cells(detail: Any, plan: TruthPlan) -> Any:
         detail: of `details`; used once a series and slice axis, so best materialised.
         plan: of the model.
     """
-    parts = [
-        part
-        for axis in range(WHOLE, len(plan.axes))
-        for part in _series(detail, plan, axis)
-    ]
+    parts = [part for axis in range(WHOLE, len(plan.axes)) for part in _series(detail, plan, axis)]
     return ibis.union(*parts) if len(parts) > 1 else parts[0]
 
 
@@ -159,7 +155,7 @@ def _clipped(share: Any) -> Any:
     return ibis.ifelse(low > 1 - _EPS, 1 - _EPS, low)
 
 
-def _binary(rows: Any, plan: TruthPlan) -> Any:
+def _binary(rows: Any, _: TruthPlan) -> Any:
     score, known = ibis.coalesce(rows.score, 0.5), rows.outcome >= 0
     positive = rows.outcome == 1
     gap = ibis.ifelse(positive, 1 - score, score)
@@ -190,7 +186,7 @@ def _multiclass(rows: Any, plan: TruthPlan) -> Any:
     )
 
 
-def _regression(rows: Any, plan: TruthPlan) -> Any:
+def _regression(rows: Any, _: TruthPlan) -> Any:
     label = ibis.coalesce(rows.value, 0.0)
     error = (ibis.coalesce(rows.score, 0.0) - label).abs()
     rows = rows.mutate(
