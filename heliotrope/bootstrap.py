@@ -163,8 +163,9 @@ def gate_candidate(spec: str, evaluation: Path, gate: Path, summary: Path) -> st
     from heliotrope.service.training_run import gate_candidate as decide
     from heliotrope.spec import parse_spec
 
-    report = decide(parse_spec(spec), evaluation, gate)
-    summary.write_text(platform().reports.gate_markdown(report))
+    parsed = parse_spec(spec)
+    report = decide(parsed, evaluation, gate)
+    summary.write_text(platform().reports.gate_markdown(report, parsed.name))
     return report.verdict.value
 
 

@@ -47,24 +47,14 @@ def draw_plots(evaluation: Evaluation, record: TrainingRecord | None = None) -> 
 def plots_svg(evaluation: Evaluation, record: TrainingRecord | None = None) -> dict[str, str]:
     """Each plot as an `<svg>` element to put into a page; the same input gives the same bytes."""
     return {
-        name: _inline(_render(name, draw, "svg").decode())
-        for name, draw in draw_plots(evaluation, record).items()
+        name: _inline(_render(name, draw)) for name, draw in draw_plots(evaluation, record).items()
     }
 
 
-def plots_png(evaluation: Evaluation, record: TrainingRecord | None = None) -> dict[str, bytes]:
-    """Each plot as a PNG file on white."""
-    return {
-        name: _render(name, draw, "png") for name, draw in draw_plots(evaluation, record).items()
-    }
-
-
-def _render(name: str, draw: Draw, form: str) -> bytes:
+def _render(name: str, draw: Draw) -> str:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    vector = form == "svg"
-    ink = _INK if vector else "#22202a"
     style = {
         "font.size": 9,
         "font.family": "sans-serif",
@@ -77,16 +67,15 @@ def _render(name: str, draw: Draw, form: str) -> bytes:
         "axes.titleweight": "bold",
         "legend.frameon": False,
         **dict.fromkeys(
-            ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), ink
+            ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), _INK
         ),
     }
     with mpl.rc_context(style):
         figure = Figure(figsize=_SIZE, layout="constrained")
         draw(figure.add_subplot())
         buffer = io.BytesIO()
-        options = {"transparent": True, "metadata": {"Date": None}} if vector else {"dpi": 120}
-        figure.savefig(buffer, format=form, **options)
-    return buffer.getvalue()
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return buffer.getvalue().decode()
 
 
 def _inline(svg: str) -> str:

@@ -222,16 +222,15 @@ class TrainingRun:
     ) -> None:
         # The verdict is pure, so the page can show it before the gate's own step says it.
         gate, reports = judge(self.spec, evaluation), self._tools.reports
-        html = reports.evaluation_html(evaluation, gate, record)
-        markdown = reports.evaluation_markdown(evaluation, gate)
+        plots = reports.plots(evaluation, record)
+        html = reports.evaluation_html(evaluation, gate, record, plots, self.spec.name)
+        markdown = reports.evaluation_markdown(evaluation, gate, self.spec.name)
         _write(page, html)
         _write(summary, markdown)
-        folder = summary.with_name("plots")
-        folder.mkdir(exist_ok=True)
-        reports.plots(evaluation, record, folder)
         registry, run_id = self._mlflow()
         registry.log(run_id, metrics=_numbers(evaluation))
-        registry.log_files(run_id, folder, f"{ARTIFACT_EVALUATION}/plots")
+        for name, svg in plots.items():
+            registry.log_text(run_id, svg, f"{ARTIFACT_EVALUATION}/plots/{name}.svg")
         for name, text in (
             ("evaluation.json", evaluation.to_json()),
             ("evaluation.html", html),
@@ -299,7 +298,9 @@ class TrainingRun:
         registry, run_id = self._mlflow()
         registry.log(run_id, tags={TAG_VERDICT: report.verdict})
         registry.log_text(run_id, report.to_json(), ARTIFACT_GATE)
-        registry.log_text(run_id, self._tools.reports.gate_markdown(report), "gate.md")
+        registry.log_text(
+            run_id, self._tools.reports.gate_markdown(report, self.spec.name), "gate.md"
+        )
 
     def _start(self, cause: str) -> None:
         registry = self._tools.registry

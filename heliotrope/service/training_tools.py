@@ -50,22 +50,27 @@ class Reports(Protocol):
         """The same, shorter."""
         ...
 
-    def evaluation_html(
-        self, evaluation: Evaluation, gate: GateReport, record: TrainingRecord | None
-    ) -> str:
-        """One self-contained page."""
+    def plots(self, evaluation: Evaluation, record: TrainingRecord) -> Mapping[str, str]:
+        """Curves, confusion matrix, importances and training curve as SVG, by name."""
         ...
 
-    def evaluation_markdown(self, evaluation: Evaluation, gate: GateReport) -> str:
+    def evaluation_html(
+        self,
+        evaluation: Evaluation,
+        gate: GateReport,
+        record: TrainingRecord,
+        plots: Mapping[str, str],
+        model: str,
+    ) -> str:
+        """One self-contained page with the plots in it."""
+        ...
+
+    def evaluation_markdown(self, evaluation: Evaluation, gate: GateReport, model: str) -> str:
         """The same, shorter."""
         ...
 
-    def gate_markdown(self, gate: GateReport) -> str:
+    def gate_markdown(self, gate: GateReport, model: str) -> str:
         """Verdict and reasons."""
-        ...
-
-    def plots(self, evaluation: Evaluation, record: TrainingRecord, folder: Path) -> None:
-        """Curves, confusion matrix, importances and training curve as pictures."""
         ...
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from heliotrope.adapters.plots import plots_png, plots_svg
+from heliotrope.adapters.plots import plots_svg
 from heliotrope.adapters.reports.evaluation import (
     render_evaluation_html,
     render_evaluation_markdown,
@@ -304,12 +304,13 @@ def test_the_page_leads_with_the_verdict_and_is_small_safe_and_self_contained():
     assert "currentColor" in page
 
 
-def test_plots_are_pngs_too_and_drawn_the_same_each_time():
+def test_plots_are_whole_pictures_and_drawn_the_same_each_time():
     evaluation = run()
-    assert plots_svg(evaluation) == plots_svg(evaluation)
-    pictures = plots_png(evaluation)
+    pictures = plots_svg(evaluation)
+    assert pictures == plots_svg(evaluation)
     assert set(pictures) == {"roc", "precision_recall", "calibration", "confusion"}
-    assert all(data.startswith(b"\x89PNG") for data in pictures.values())
+    # Each is also stored as a file of its own, where a viewer needs the namespace.
+    assert all('xmlns="http://www.w3.org/2000/svg"' in svg for svg in pictures.values())
 
 
 def test_markdown_tables_hold_their_columns_whatever_the_names():
