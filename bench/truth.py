@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import write_deltalake
 
 from heliotrope.adapters.delta_feed import DeltaFeed
@@ -61,7 +62,21 @@ def stamps(values: np.ndarray) -> pa.Array:
 def text(prefix: str, numbers: np.ndarray) -> pa.Array:
     """Ids as random as UUIDs, and as long."""
     mixed = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return pa.array([f"{prefix}{value:016x}-0000-4000-8000" for value in mixed.tolist()])
+    rows, tail = len(mixed), b"-0000-4000-8000"
+    letters = np.empty((rows, len(prefix) + 16 + len(tail)), np.uint8)
+    letters[:, : len(prefix)] = np.frombuffer(prefix.encode(), np.uint8)
+    nibbles = (mixed[:, None] >> np.arange(60, -4, -4, dtype=np.uint64)) & np.uint64(15)
+    letters[:, len(prefix) : len(prefix) + 16] = np.frombuffer(b"0123456789abcdef", np.uint8)[
+        nibbles
+    ]
+    letters[:, len(prefix) + 16 :] = np.frombuffer(tail, np.uint8)
+    offsets = np.arange(0, letters.size + 1, letters.shape[1], dtype=np.int32)
+    return pa.StringArray.from_buffers(rows, pa.py_buffer(offsets), pa.py_buffer(letters))
+
+
+def masked(values: pa.Array, hidden: np.ndarray) -> pa.Array:
+    """Null where hidden."""
+    return pc.if_else(pa.array(~hidden), values, pa.scalar(None, pa.string()))
 
 
 def predictions(first: int, rows: int, at: np.ndarray, rng: np.random.Generator) -> pa.Table:
@@ -101,8 +116,8 @@ def labels(number: np.ndarray, batch: str, rng: np.random.Generator) -> pa.Table
     by_entity = rng.random(rows) < 0.1
     return pa.table({
         "label_id": text(f"l{batch}", number),
-        "prediction_id": pa.array(text("p", number).to_pylist(), mask=by_entity),
-        "entity_key": pa.array(text("e", number).to_pylist(), mask=~by_entity),
+        "prediction_id": masked(text("p", number), by_entity),
+        "entity_key": masked(text("e", number), ~by_entity),
         "label": pa.array(np.where(rng.random(rows) < 0.06, "true", "false")),
         "happened_at": stamps(received),
         "received_at": stamps(received),

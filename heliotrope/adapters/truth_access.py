@@ -43,10 +43,7 @@ def open_truth(
     from heliotrope.service.truth import Truth
 
     plan = TruthPlan.of(spec)
-    chosen = {
-        TruthEngineName.DUCKDB: truth_engine.duckdb_truth,
-        TruthEngineName.SPARK: truth_engine.spark_truth,
-    }[engine]
-    with chosen() as opened:
+    spark = engine is TruthEngineName.SPARK
+    with truth_engine.spark_truth() if spark else truth_engine.duckdb_truth() as opened:
         state = TruthState(settings.home / "truth" / f"{spec.name}.db")
         yield Truth(plan, DeltaFeed(settings.store, spec.name), opened, state)

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,21 @@ from heliotrope.domain.truth.plan import TruthPlan
 from heliotrope.domain.truth.statistics import cells, details
 from heliotrope.errors import UnavailableError
 
-_UTC = dt.Timestamp(timezone="UTC")
+
+def _builtin(name: str) -> Callable[[Any], Any]:
+    """An engine's own function from a timestamp to whole microseconds since 1970."""
+
+    def micros(at: Any) -> Any:
+        raise NotImplementedError(f"{name} runs in the engine")
+
+    declared: Callable[[Any], Any] = ibis.udf.scalar.builtin(
+        micros, name=name, signature=((dt.Timestamp(timezone="UTC"),), dt.int64)
+    )
+    return declared
 
 
-@ibis.udf.scalar.builtin(signature=((_UTC,), dt.int64))
-def epoch_us(at: Any) -> int:  # type: ignore[empty-body]
-    """DuckDB's microseconds since 1970."""
-
-
-@ibis.udf.scalar.builtin(signature=((_UTC,), dt.int64))
-def unix_micros(at: Any) -> int:  # type: ignore[empty-body]
-    """Spark's microseconds since 1970."""
+epoch_us = _builtin("epoch_us")
+unix_micros = _builtin("unix_micros")
 
 
 class TruthEngine(ABC):

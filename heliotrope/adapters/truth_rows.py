@@ -94,6 +94,20 @@ class RowStore:
             repeated=repeated,
         )
 
+    def load_predictions(self, batch: pa.Table) -> int:
+        """Keep predictions where there are none yet, each key once; answers how many."""
+        return self._load("predictions", batch, self._columns)
+
+    def load_labels(self, batch: pa.Table) -> int:
+        """Keep labels where there are none yet, each key once; answers how many."""
+        return self._load("labels", batch, _LABEL_COLUMNS)
+
+    def _load(self, table: str, batch: pa.Table, columns: Sequence[str]) -> int:
+        rows = _tuples(batch, columns)
+        marks = ", ".join("?" * len(columns))
+        self._db.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608
+        return len(rows)
+
     def absorb_labels(self, batch: pa.Table) -> Touched:
         """Keep new labels; of one sent again, the first received. Touches what they belong to."""
         rows = _tuples(batch, _LABEL_COLUMNS)

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from heliotrope.adapters.truth_rows import RowStore
 from heliotrope.domain.truth.cell import Cell, CellKey
@@ -55,7 +56,7 @@ class TruthTransaction:
         for key, more in gained.items():
             row = self._db.execute(
                 f"SELECT statistics FROM cells WHERE {_KEY}",
-                key,  # noqa: S608 - a constant
+                key,
             ).fetchone()
             total = more if row is None else Cell.from_bytes(row[0]) + more
             if total.blank:
@@ -124,7 +125,7 @@ class TruthState:
         """Every cell's statistics."""
         return {key: Cell.from_bytes(data) for key, data in self._cells(plan, "statistics")}
 
-    def _cells(self, plan: TruthPlan, column: str) -> Iterable[tuple[CellKey, bytes | str]]:
+    def _cells(self, plan: TruthPlan, column: str) -> Iterable[tuple[CellKey, Any]]:
         if not self._path.exists():
             return
         with self._open() as connection:

@@ -64,7 +64,7 @@ class ScoredBins:
     def coarser(self) -> "ScoredBins":
         """The same in at most some 250 groups, for what need not be exact."""
         place = (np.sqrt(self.score) * _COARSE).astype(np.int64) * 2 + self.called
-        rows = np.bincount(place, self.rows)
+        rows = np.bincount(place, self.rows).astype(np.float64)
         used = rows > 0
         score = np.bincount(place, self.rows * self.score)[used] / rows[used]
         return ScoredBins(score, np.flatnonzero(used) % 2, rows[used])

@@ -83,7 +83,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class TickLimits:
-    """What one transaction may take on; catching up is many of them."""
+    """What one transaction may take on; catching up is many of them, but for the very first."""
 
     chunk_rows: int = 2_500_000
     """New rows read in one transaction, in whole commits. Rows are kept in the key's order, so a
@@ -168,6 +168,8 @@ class Truth:
     def _chunk(self, tally: _Tally) -> bool:
         """One transaction; False when there was nothing to read."""
         with self.state.transaction(self.plan) as step:
+            if step.cursor(PREDICTIONS) is None and step.cursor(LABELS) is None:
+                return self._first(step, tally)
             room = self.limits.chunk_rows
             predictions = _take(self.feed.steps(PREDICTIONS, step.cursor(PREDICTIONS)), room)
             room -= sum(part.rows for part in predictions)
@@ -182,6 +184,26 @@ class Truth:
             for table, parts in ((PREDICTIONS, predictions), (LABELS, labels)):
                 if parts:
                     step.move_cursor(table, parts[-1].version)
+        tally.add(cells=changed, transactions=1)
+        return True
+
+    def _first(self, step: Any, tally: _Tally) -> bool:
+        """All of history: one query adds it up, since nothing is known that it could restate."""
+        steps = {table: list(self.feed.steps(table, None)) for table in (PREDICTIONS, LABELS)}
+        if not any(steps.values()):
+            return False
+        files = {table: _files(parts) for table, parts in steps.items()}
+        rows = self.limits.batch_rows
+        for batch in self.engine.prediction_rows(files[PREDICTIONS], self.plan, rows):
+            tally.add(predictions=step.rows.load_predictions(batch))
+        for batch in self.engine.label_rows(files[LABELS], self.plan, rows):
+            tally.add(labels=step.rows.load_labels(batch))
+        tally.add(unusable_labels=self.engine.unusable_labels(files[LABELS], self.plan))
+        found = self.engine.recompute(files[PREDICTIONS], files[LABELS], self.plan)
+        changed = step.add(dict(split_rows(found)), self._fold)
+        for table, parts in steps.items():
+            if parts:
+                step.move_cursor(table, parts[-1].version)
         tally.add(cells=changed, transactions=1)
         return True
 

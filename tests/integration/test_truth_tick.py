@@ -327,9 +327,10 @@ def test_a_tick_that_fails_half_way_leaves_nothing_and_the_next_is_complete(
     write(tmp_path / "store", "predictions", [prediction("a", score=0.9)])
     truth.tick()
     write(tmp_path / "store", "labels", [label("1", "a", "late")])
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+    with monkeypatch.context() as patch:
         patch.setattr("heliotrope.service.truth.fold", _disk_full)
-        truth.tick()
+        with pytest.raises(OSError, match="disk full"):
+            truth.tick()
     assert whole(truth)[0].labelled == 0
     truth.tick()
     assert whole(truth)[0].labelled == 1

@@ -25,8 +25,8 @@ def by_bin(
     """Positive and negative weight of each bin, by rising score."""
     high = int(place.max(initial=0)) + 1
     return (
-        np.bincount(place[positive], weights[positive], minlength=high),
-        np.bincount(place[~positive], weights[~positive], minlength=high),
+        np.bincount(place[positive], weights[positive], high).astype(np.float64),
+        np.bincount(place[~positive], weights[~positive], high).astype(np.float64),
     )
 
 

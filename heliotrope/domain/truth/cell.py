@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -145,15 +146,16 @@ def split_rows(columns: Mapping[str, Any]) -> Iterator[tuple[CellKey, Cell]]:
     ordered = heads[order]
     changed = np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1))
     edges = np.append(np.flatnonzero(changed), rows)
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         chosen = order[low:high]
         window, v, r, axis, code = (int(number) for number in ordered[low])
         sums = np.stack([numbers[name][chosen] for name in SUMS], axis=1)
-        entries = (numbers[name][chosen] for name in ("series", "outcome", "called", "bin"))
+        series, outcome, called, place = (numbers[name][chosen] for name in _ENTRY)
         yield (
             CellKey(window, str(versions[v]), str(roles[r]), axis, code),
-            Cell.of(*entries, sums=sums),
+            Cell.of(series, outcome, called, place, sums),
         )
 
 
+_ENTRY = ("series", "outcome", "called", "bin")
 _NUMBERS = ("window", "axis", "code", "series", "outcome", "called", "bin", *SUMS)

@@ -67,7 +67,7 @@ class WindowTruth(Document):
     labelled."""
     coverage: float
     """labelled / predicted."""
-    class_counts: dict[str, int] = {}
+    class_counts: dict[str, int]
     """Labels of each class; empty for regression."""
     primary: str
     metrics: dict[str, MetricValue]
@@ -77,7 +77,7 @@ class WindowTruth(Document):
     delay: DelayQuantiles | None
     """None until a label came."""
     maturity: Maturity
-    estimate: dict[str, Estimate] = {}
+    estimate: dict[str, Estimate]
     """By metric, for those that scores can promise; none for regression."""
 
 
@@ -93,7 +93,7 @@ class FoldedEstimate(Document):
 
 
 class Folded(Document):
-    """All of a window that depends on its cell alone: stored beside it, so that reading is cheap."""
+    """All that depends on a cell alone: stored beside it, so that reading is cheap."""
 
     predicted: int
     labelled: int

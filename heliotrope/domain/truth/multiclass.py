@@ -47,7 +47,9 @@ def _confusion_metrics(
     answers = Answers.multiclass(
         pairs[0], np.full((size * size, size), 1 / size), decisions=pairs[1]
     )
-    counts = np.bincount(labelled.outcome * size + labelled.called, weights, minlength=size * size)
+    counts = np.bincount(labelled.outcome * size + labelled.called, weights, size * size).astype(
+        np.float64
+    )
     rows = int(counts.sum())
     values = answers.values(names, counts)
     found = {}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from heliotrope.domain import estimate as cbpe
@@ -22,7 +22,7 @@ from heliotrope.spec.metrics import METRICS
 class _Trust:
     """What mature windows so far say of one version's scores in one role."""
 
-    contradiction: cbpe.Contradiction = cbpe.Contradiction()
+    contradiction: cbpe.Contradiction = field(default_factory=cbpe.Contradiction)
     gap: float = 0.0
     """Sum of calibration error times rows, of the mature windows before."""
     rows: int = 0

@@ -116,7 +116,7 @@ def _sums(
         series=ibis.literal(series, "int64"),
         outcome=rows[outcome] if outcome else zero,
         called=rows.called.cast("int64") if main else zero,
-        bin=place,
+        bin=place.cast("int64"),
         **{
             name: rows[prefix + name] if series != DELAY and prefix + name in rows.columns
             else zero
