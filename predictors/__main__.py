@@ -23,8 +23,10 @@ def main(arguments: list[str]) -> int:
     try:
         loaded = load_model(settings.model_dir, settings.model_version)
         from predictors.server import serve
+        from predictors.shipper import shipping
 
-        serve(settings, loaded)
+        with shipping(settings.spool_dir, os.environ):
+            serve(settings, loaded)
     except HeliotropeError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -16,7 +16,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,6 +26,8 @@ from heliotrope.vocabulary import ENV_COLLECTOR_TOKEN, ENV_COLLECTOR_URL
 
 LOCK_FILE = "shipper.lock"
 _LOCK_SECONDS = 0.5
+_RESTART_SECONDS = 0.5
+_RESTART_LONGEST = 30.0
 logger = logging.getLogger("heliotrope.shipper")
 
 
@@ -143,6 +146,45 @@ def start_shipper(folder: Path, collector: str, token: str) -> subprocess.Popen[
         env={**os.environ, ENV_COLLECTOR_TOKEN: token, "OMP_NUM_THREADS": "1"},
         stdin=subprocess.DEVNULL,
     )
+
+
+@contextmanager
+def shipping(spool: Path | None, environ: Mapping[str, str]) -> Iterator[None]:
+    """Ship a spool while the block runs, where the environment names a collector.
+
+    A shipper that dies is started again, with a pause. The one that runs at the end is left
+    running: it ends itself once everything is acknowledged.
+
+    Raises:
+        UsageError: a collector is named and no token is given.
+    """
+    collector = environ.get(ENV_COLLECTOR_URL)
+    if not collector or spool is None:
+        yield
+        return
+    from heliotrope.errors import UsageError
+
+    token = environ.get(ENV_COLLECTOR_TOKEN)
+    if not token:
+        raise UsageError(f"{ENV_COLLECTOR_TOKEN} must be set beside {ENV_COLLECTOR_URL}.")
+    stopping = threading.Event()
+
+    def keep_shipping() -> None:
+        pause = _RESTART_SECONDS
+        while not stopping.is_set():
+            began, shipper = time.monotonic(), start_shipper(spool, collector, token)
+            logger.info("Shipping %s to %s by process %d.", spool, collector, shipper.pid)
+            code = shipper.wait()
+            lived = time.monotonic() - began
+            pause = _RESTART_SECONDS if lived > 60 else min(2 * pause, _RESTART_LONGEST)
+            if not stopping.wait(pause):
+                logger.warning("A shipper must go on; it ended with %d and is started again.", code)
+
+    threading.Thread(target=keep_shipping, name="shipper-keeper", daemon=True).start()
+    try:
+        yield
+    finally:
+        stopping.set()
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -16,7 +16,7 @@ from heliotrope.adapters.event_store import DeltaEventStore
 from heliotrope.adapters.event_upkeep import EventUpkeep, UpkeepPolicy
 from heliotrope.domain.events import LABEL_COLUMNS, LOSS_COLUMNS, PREDICTION_COLUMNS
 from heliotrope.domain.labels import LabelContract, LabelRows, LabelUpload
-from heliotrope.domain.spool_batch import Standing
+from heliotrope.domain.spool_batch import Loss, Standing
 from heliotrope.domain.spool_format import Record, SegmentHeader, encode_header, encode_record
 from heliotrope.errors import UnavailableError
 from heliotrope.service.collecting import (
@@ -163,6 +163,16 @@ def test_declared_gaps_are_noted_once(store: DeltaEventStore) -> None:
     assert [(r["first_sequence"], r["last_sequence"], r["records"]) for r in losses] == [(3, 4, 2)]
     assert set(losses[0]) == set(LOSS_COLUMNS)
     assert losses[0]["reason"] == "budget"
+
+
+def test_a_gap_is_noted_once_though_its_batch_had_to_come_again(store: DeltaEventStore) -> None:
+    gap = Loss(header().spool, "3", "canary", 3, 4, "budget")
+    later = Loss(header().spool, "3", "canary", 9, 9, "damaged")
+    assert store.append_losses("m", [gap], clock().take())
+    assert store.append_losses("m", [gap], clock().take())
+    assert store.append_losses("m", [gap, later], clock().take())
+    noted = sorted(row["first_sequence"] for row in rows_of(store, "losses"))
+    assert noted == [3, 9]
 
 
 def test_writers_at_once_on_one_table_lose_and_double_nothing(tmp_path: Path) -> None:

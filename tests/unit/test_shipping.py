@@ -219,7 +219,7 @@ def test_poison_is_set_aside_and_never_stops_the_rest(tmp_path: Path) -> None:
     assert {reason for _, reason in collector.gaps} == {"quarantined"}
 
 
-@pytest.mark.parametrize("batch_bytes", [150, 1 << 20])
+@pytest.mark.parametrize("batch_bytes", [*range(100, 420, 9), 1 << 20])
 def test_damage_costs_its_record_and_no_other(tmp_path: Path, batch_bytes: int) -> None:
     spool, collector = make_spool(tmp_path), Collector()
     names = write(spool, 1, 30)
