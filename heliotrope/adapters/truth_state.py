@@ -27,7 +27,9 @@ CREATE TABLE IF NOT EXISTS cells (
   PRIMARY KEY (start, version, role, axis, code)
 );
 """
-_KEY = "start = ? AND version = ? AND role = ? AND axis = ? AND code = ?"
+_WHERE = "WHERE start = ? AND version = ? AND role = ? AND axis = ? AND code = ?"
+_SELECT = f"SELECT statistics FROM cells {_WHERE}"  # noqa: S608 - constants
+_DELETE = f"DELETE FROM cells {_WHERE}"  # noqa: S608
 
 
 class TruthTransaction:
@@ -54,13 +56,10 @@ class TruthTransaction:
     def add(self, gained: Mapping[CellKey, Cell], fold: Callable[[CellKey, Cell], Folded]) -> int:
         """Add statistics to cells and fold these anew; answers how many cells changed."""
         for key, more in gained.items():
-            row = self._db.execute(
-                f"SELECT statistics FROM cells WHERE {_KEY}",
-                key,
-            ).fetchone()
+            row = self._db.execute(_SELECT, key).fetchone()
             total = more if row is None else Cell.from_bytes(row[0]) + more
             if total.blank:
-                self._db.execute(f"DELETE FROM cells WHERE {_KEY}", key)  # noqa: S608
+                self._db.execute(_DELETE, key)
                 continue
             folded = fold(key, total).model_dump_json()
             self._db.execute(

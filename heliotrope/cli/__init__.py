@@ -23,13 +23,14 @@ from heliotrope.cli import (
     spec,
     spool,
     train,
+    truth,
 )
 from heliotrope.errors import HeliotropeError
 
 INTERRUPTED = 130
 _MODULES = (
     *(init, spec, train, models, explain, reproduce, serve, predict, spool, mlflow_ui, generate),
-    *(collector, labels),
+    *(collector, labels, truth),
 )
 
 
