@@ -33,8 +33,9 @@ class CollectorLimits:
     """Between two commits of a table, at least; so the longest a request waits for company."""
     commit_bytes: int = 16 << 20
     """Of requests in one commit."""
-    spool_bytes: int = 8 << 20
-    """Of one spool batch."""
+    spool_bytes: int = 24 << 20
+    """Of one spool batch; the largest request a predictor takes (8 MiB of JSON) makes a record of
+    at most twice that."""
     label_bytes: int = 16 << 20
     """Of one label upload."""
     waiting_bytes: int = 128 << 20

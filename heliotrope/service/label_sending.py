@@ -94,18 +94,21 @@ def uploads(source: IO[bytes], written: UploadFormat) -> Iterator[tuple[bytes, i
         return
     header = source.readline() if written is UploadFormat.CSV else b""
     lines: list[bytes] = []
-    size, quotes = len(header), 0
+    size, quotes, rows = len(header), 0, 0
     for line in source:
         lines.append(line)
         size += len(line)
         if written is UploadFormat.CSV:
             quotes += line.count(b'"')
         # Within quotes a CSV row goes on over the line's end.
-        if size >= UPLOAD_BYTES and quotes % 2 == 0:
-            yield header + b"".join(lines), len(lines)
-            lines, size = [], len(header)
+        if quotes % 2:
+            continue
+        rows += 1 if line.strip() else 0
+        if size >= UPLOAD_BYTES:
+            yield header + b"".join(lines), rows
+            lines, size, rows = [], len(header), 0
     if lines or header:
-        yield header + b"".join(lines), len(lines)
+        yield header + b"".join(lines), rows
 
 
 def _answered(
