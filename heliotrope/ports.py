@@ -345,6 +345,14 @@ class RunLog(Protocol):
         """How it ended, once it has."""
         ...
 
+    def keep(self, name: str, text: str) -> None:
+        """Keep a document of the run, for whoever watches it here."""
+        ...
+
+    def kept(self, name: str) -> str | None:
+        """A document that a step kept; None where the run did not come so far."""
+        ...
+
 
 class PipelineRuns(Protocol):
     """Runs compiled pipelines."""

@@ -122,6 +122,9 @@ ARTIFACT_SPEC = "spec.yaml"
 
 TRAINING_FILE = "training.json"
 
+# Documents kept beside a run's log, so that whoever watches it here need not ask MLflow
+KEPT_EVALUATION = "evaluation.json"
+
 # Columns Heliotrope adds to a snapshot
 COLUMN_ROW = "_row"
 """Position of the row, 0 to rows - 1, by event time, then entity key, then source order."""

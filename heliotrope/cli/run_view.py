@@ -11,11 +11,11 @@ from rich.text import Text
 from heliotrope.domain.evaluation import Evaluation, MetricValue
 from heliotrope.domain.gate import GateReport
 from heliotrope.domain.run_events import EventKind, RunEvent, RunOutcome
-from heliotrope.errors import NotFoundError
-from heliotrope.vocabulary import ARTIFACT_EVALUATION_FILE, ARTIFACT_GATE, Outcome, Verdict
+from heliotrope.vocabulary import ARTIFACT_GATE, KEPT_EVALUATION, Outcome, Verdict
 
 if TYPE_CHECKING:
     from heliotrope.bootstrap import Platform
+    from heliotrope.ports import RunLog
 
 _STYLE = {
     Outcome.REGISTERED: "bold green",
@@ -92,16 +92,14 @@ class RunView:
             what += f", {outcome.alias}"
         out.print(f"\n[{_STYLE[outcome.outcome]}]{what}[/]")
         out.print(outcome.reason, markup=False)
-        if outcome.mlflow_run_id:
-            self._evidence(outcome.mlflow_run_id, here)
+        self._evidence(here.runs.log(outcome.run_key))
         self._where_to_look(outcome, here)
 
-    def _evidence(self, run_id: str, here: "Platform") -> None:
-        try:
-            gate = GateReport.from_json(here.registry.read_text(run_id, ARTIFACT_GATE))
-            text = here.registry.read_text(run_id, ARTIFACT_EVALUATION_FILE)
-        except NotFoundError:
+    def _evidence(self, log: "RunLog") -> None:
+        judged, measured = log.kept(ARTIFACT_GATE), log.kept(KEPT_EVALUATION)
+        if judged is None or measured is None:
             return  # the run ended before the gate
+        gate = GateReport.from_json(judged)
         self.console.print(f"\nGate: [{_COLOUR[gate.verdict]}]{gate.verdict}[/]")
         reasons = _grid(3, 5)
         for reason in gate.reasons:
@@ -113,7 +111,7 @@ class RunView:
             )
         self.console.print(reasons)
         self.console.print()
-        self.console.print(metrics_table(Evaluation.from_json(text)))
+        self.console.print(metrics_table(Evaluation.from_json(measured)))
 
     def _where_to_look(self, outcome: RunOutcome, here: "Platform") -> None:
         model = outcome.model

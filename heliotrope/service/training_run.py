@@ -43,6 +43,7 @@ from heliotrope.vocabulary import (
     ARTIFACT_TRAINING_FILE,
     DATA_FAULTY,
     DATA_USABLE,
+    KEPT_EVALUATION,
     ONNX_FILE,
     TAG_CAUSE,
     TAG_VERDICT,
@@ -208,6 +209,7 @@ class TrainingRun:
         )
         self._report_evaluation(evaluation, record, page, summary)
         _write(out, evaluation.to_json())
+        self._tools.run_log(self.run_key).keep(KEPT_EVALUATION, evaluation.to_json())
         primary = evaluation.metrics[evaluation.primary]
         self._saying.say(f"{evaluation.primary} {primary} over {evaluation.rows:,} rows")
         roc, confusion = roc_points(evaluation), confusion_matrix(evaluation)
@@ -295,6 +297,7 @@ class TrainingRun:
         self._saying.say(f"{report.verdict}: {worst[0].text}" if worst else report.verdict)
 
     def _log_gate(self, report: GateReport) -> None:
+        self._tools.run_log(self.run_key).keep(ARTIFACT_GATE, report.to_json())
         registry, run_id = self._mlflow()
         registry.log(run_id, tags={TAG_VERDICT: report.verdict})
         registry.log_text(run_id, report.to_json(), ARTIFACT_GATE)

@@ -68,6 +68,18 @@ class FileRunLog:
         except FileNotFoundError:
             return None
 
+    def keep(self, name: str, text: str) -> None:
+        """Keep a document of the run beside its log."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / name).write_text(text)
+
+    def kept(self, name: str) -> str | None:
+        """A document that a step kept; None where the run did not come so far."""
+        try:
+            return (self.folder / name).read_text()
+        except FileNotFoundError:
+            return None
+
     def clear_scratch(self) -> None:
         """Remove what kfp.local leaves behind: one folder a step."""
         shutil.rmtree(self.folder / "tmp", ignore_errors=True)
