@@ -11,8 +11,11 @@ The same tables are also computed from scratch by one query, and both must agree
 import argparse
 import json
 import resource
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -148,50 +151,68 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(arguments: argparse.Namespace) -> dict[str, float]:
+class Figures(dict[str, float]):
+    """Figures by name, said on stderr as they come, since a long run may be cut short."""
+
+    def add(self, name: str, value: float) -> None:
+        """Keep one."""
+        self[name] = value
+        print(f"{name} {value:,.2f}", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Wall and CPU seconds of a block; CPU seconds are the truer ones on a busy machine."""
+        wall, work = time.perf_counter(), time.process_time()
+        yield
+        self.add(f"{name}_s", time.perf_counter() - wall)
+        self.add(f"{name}_cpu_s", time.process_time() - work)
+
+
+def measure(arguments: argparse.Namespace) -> Figures:
     """Every figure."""
-    rng = np.random.default_rng(7)
-    found: dict[str, float] = {}
+    rng, found = np.random.default_rng(7), Figures()
     with tempfile.TemporaryDirectory(prefix="truth-bench-") as folder:
         store = Path(folder) / "store"
-        began = time.perf_counter()
-        write_history(store, arguments.predictions, arguments.labels, rng)
-        found["writing_the_events_s"] = time.perf_counter() - began
-        found["peak_mib_before"] = peak_mib()
+        with found.timed("writing_events"):
+            write_history(store, arguments.predictions, arguments.labels, rng)
+        found.add("peak_mib_before", peak_mib())
         with duckdb_truth(EngineSettings(memory_limit="1GB")) as engine:
             plan = TruthPlan.of(parse_spec(SPEC))
             state = TruthState(Path(folder) / "truth.db")
             truth = Truth(plan, DeltaFeed(str(store), "bench"), engine, state)
-            began = time.perf_counter()
-            report = truth.tick()
-            found["catching_up_s"] = time.perf_counter() - began
-            found["state_mib"] = (
-                sum(path.stat().st_size for path in Path(folder).glob("truth.db*")) / 2**20
-            )
+            with found.timed("catching_up"):
+                report = truth.tick()
+            found.add("peak_mib_catching_up", peak_mib())
+            size = sum(path.stat().st_size for path in Path(folder).glob("truth.db*"))
+            found.add("state_mib", size / 2**20)
             if report.predictions != arguments.predictions or report.labels != arguments.labels:
                 raise SystemExit(f"rows were lost: {report}")
-            at = np.full(arguments.new_predictions, micros(START + timedelta(days=DAYS)))
-            new = predictions(arguments.predictions, arguments.new_predictions, at, rng)
-            append(store, "predictions", new)
-            late = rng.permutation(arguments.predictions)[: arguments.new_labels]
-            append(store, "labels", labels(late, "b", rng))
-            began = time.perf_counter()
-            report = truth.tick()
-            found["next_tick_s"] = time.perf_counter() - began
-            found["next_tick_cells"] = report.cells
-            began = time.perf_counter()
-            truth.tick()
-            found["idle_tick_s"] = time.perf_counter() - began
-            began = time.perf_counter()
-            shown = truth.windows(START + timedelta(days=60))
-            found["reading_windows_s"] = time.perf_counter() - began
-            found["windows"] = len(shown)
-            found["peak_mib"] = peak_mib()
-            began = time.perf_counter()
-            scratch = truth.recomputed_cells()
-            found["from_scratch_s"] = time.perf_counter() - began
-            found["same_as_from_scratch"] = float(scratch == state.cells(plan))
+            measure_ticks(arguments, truth, store, rng, found)
+            with found.timed("from_scratch"):
+                scratch = truth.recomputed_cells()
+            found.add("same_as_from_scratch", float(scratch == state.cells(plan)))
     return found
+
+
+def measure_ticks(
+    arguments: argparse.Namespace, truth: Truth, store: Path, rng: np.random.Generator,
+    found: Figures,
+) -> None:  # fmt: skip
+    """The next tick, an idle one, and reading what they made."""
+    at = np.full(arguments.new_predictions, micros(START + timedelta(days=DAYS)))
+    new = predictions(arguments.predictions, arguments.new_predictions, at, rng)
+    append(store, "predictions", new)
+    late = rng.permutation(arguments.predictions)[: arguments.new_labels]
+    append(store, "labels", labels(late, "b", rng))
+    with found.timed("next_tick"):
+        report = truth.tick()
+    found.add("next_tick_cells", report.cells)
+    with found.timed("idle_tick"):
+        truth.tick()
+    with found.timed("reading_windows"):
+        shown = truth.windows(START + timedelta(days=60))
+    found.add("windows", len(shown))
+    found.add("peak_mib", peak_mib())
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ STAMP = pa.timestamp("us", "UTC")
 LONG_AGO = datetime(2024, 3, 2, tzinfo=UTC)
 
 
-@pytest.fixture()
+@pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "loans.yaml").write_text(SPEC)
     monkeypatch.setenv("HELIOTROPE_HOME", str(tmp_path / "home"))
