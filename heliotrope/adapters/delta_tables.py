@@ -127,10 +127,14 @@ class EventTable:
         """
         from deltalake import CommitProperties, Transaction, WriterProperties, write_deltalake
 
-        if time.monotonic() - self._fresh_at > STALE_SECONDS:
-            self.refresh()
         table = self._open()
         before = table.version()
+        if time.monotonic() - self._fresh_at > STALE_SECONDS:
+            self.refresh()
+            # What the caller decided by was read at another version, and only what happened since
+            # the handle's own is checked by the commit.
+            if table.version() != before:
+                return False
         known = self.columns()
         grows = any(name not in known for name in rows.column_names)
         try:
@@ -152,9 +156,11 @@ class EventTable:
         except HeliotropeError:
             self.forget()
             raise
-        if table.version() != before + 1:
+        if table.version() == before + 1:
+            self._positions.update(transactions)
+        else:
+            # Commits of others came in with ours, and may have moved the same applications.
             self._positions.clear()
-        self._positions.update(transactions)
         self._fresh_at = time.monotonic()
         return True
 

@@ -6,17 +6,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import numpy as np
 import pytest
 from deltalake import DeltaTable
 
+from heliotrope.adapters import delta_tables
 from heliotrope.adapters.delta_tables import TablePolicy
 from heliotrope.adapters.event_status import label_status
 from heliotrope.adapters.event_store import DeltaEventStore
 from heliotrope.adapters.event_upkeep import EventUpkeep, UpkeepPolicy
 from heliotrope.domain.events import LABEL_COLUMNS, LOSS_COLUMNS, PREDICTION_COLUMNS
 from heliotrope.domain.labels import LabelContract, LabelRows, LabelUpload
-from heliotrope.domain.spool_batch import Loss, Standing
+from heliotrope.domain.spool_batch import Loss, Standing, decode_batch
 from heliotrope.domain.spool_format import Record, SegmentHeader, encode_header, encode_record
 from heliotrope.errors import UnavailableError
 from heliotrope.service.collecting import (
@@ -173,6 +175,46 @@ def test_a_gap_is_noted_once_though_its_batch_had_to_come_again(store: DeltaEven
     assert store.append_losses("m", [gap, later], clock().take())
     noted = sorted(row["first_sequence"] for row in rows_of(store, "losses"))
     assert noted == [3, 9]
+
+
+def test_a_decision_made_on_an_old_version_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handle is renewed between reading the position and the commit."""
+    one, two = DeltaEventStore(str(tmp_path)), DeltaEventStore(str(tmp_path))
+    commit_spools(one, clock(), "m", [parcel(1, 1)])
+    positions = one.spool_positions("m", [header()], fresh=True)
+    commit_spools(two, clock(), "m", [parcel(2, 1)])
+    monkeypatch.setattr(delta_tables, "STALE_SECONDS", -1.0)
+    batch = decode_batch(parcel(2, 1).body)
+    moved = {header().spool: positions[header().spool] + 1}
+    assert not one.append_predictions("m", [batch], moved, 1)
+    again = commit_spools(one, clock(), "m", [parcel(2, 1)])[0]
+    assert isinstance(again, SpoolAnswer)
+    assert again.standing is Standing.DUPLICATE
+    assert len(rows_of(one)) == 4
+
+
+def test_a_position_that_moved_while_ours_was_committed_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another collector's commit comes between our commit and our look at the table."""
+    one, two = DeltaEventStore(str(tmp_path)), DeltaEventStore(str(tmp_path))
+    commit_spools(one, clock(), "m", [parcel(1, 1)])
+    written = deltalake.write_deltalake
+
+    def write_and_be_overtaken(table: Any, *args: Any, **more: Any) -> None:
+        written(table, *args, **more)
+        monkeypatch.setattr(deltalake, "write_deltalake", written)
+        commit_spools(two, clock(), "m", [parcel(3, 1)])
+        table.update_incremental()
+
+    monkeypatch.setattr(deltalake, "write_deltalake", write_and_be_overtaken)
+    commit_spools(one, clock(), "m", [parcel(2, 1)])
+    late = commit_spools(one, clock(), "m", [parcel(3, 1)])[0]
+    assert isinstance(late, SpoolAnswer)
+    assert late.standing is Standing.DUPLICATE
+    assert len(rows_of(one)) == 6
 
 
 def test_writers_at_once_on_one_table_lose_and_double_nothing(tmp_path: Path) -> None:
