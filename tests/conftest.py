@@ -68,6 +68,13 @@ def loans(
     )
 
 
+# A shell without job control starts its background jobs with SIGINT ignored.
+_COMMAND = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from heliotrope.cli import main; main()"
+)
+
+
 @dataclass
 class Ran:
     """How a command ended."""
@@ -85,6 +92,8 @@ class Workshop:
     run_here: Callable[..., Ran]
     children: list[subprocess.Popen[str]] = field(default_factory=list)
     trained: int = 0
+    artifacts: Path | None = None
+    """Where the steps write; in the folder when left out."""
 
     @property
     def home(self) -> Path:
@@ -112,7 +121,7 @@ class Workshop:
         self.trained += 1
         key = f"run-{self.trained}"
         spec = dump_spec(load_spec(spec_file or self.folder / "model.yaml"))
-        art = self.folder / "artifacts" / key
+        art = (self.artifacts or self.folder / "artifacts") / key
         art.mkdir(parents=True)
         state, message = "SUCCEEDED", ""
         try:
@@ -133,7 +142,7 @@ class Workshop:
     def start(self, *words: str, **env: str) -> "subprocess.Popen[str]":
         """A command in a process group of its own."""
         child = subprocess.Popen(
-            [sys.executable, "-c", "from heliotrope.cli import main; main()", *words],
+            [sys.executable, "-c", _COMMAND, *words],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1", **env},
             stdin=subprocess.DEVNULL,

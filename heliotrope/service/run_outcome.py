@@ -27,7 +27,10 @@ def record(outcome: RunOutcome, log: RunLog, registry: Callable[[], Registry]) -
 
     On this machine the run log has it; on a cluster, where each step is a pod, the MLflow run.
     """
-    log.set_outcome(outcome)
+    try:
+        log.set_outcome(outcome)
+    except (HeliotropeError, OSError) as error:
+        logger.warning("The outcome could not be kept: %s", error)
     try:
         here = registry()
         run_id = here.find_run(outcome.run_key)

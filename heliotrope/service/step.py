@@ -1,5 +1,6 @@
 """One step of a run: it says when it starts, what it did, and, where it fails, why."""
 
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from heliotrope.ports import RunLog
 from heliotrope.vocabulary import Outcome
 
 Now = Callable[[], datetime]
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -60,7 +62,8 @@ def run_step(
         except BaseException as error:
             ended = now()
             text, kind = _words(error), type(error).__name__
-            log.add(
+            _add_last(
+                log,
                 RunEvent(
                     at=ended,
                     step=name,
@@ -68,7 +71,7 @@ def run_step(
                     text=text,
                     error=kind,
                     seconds=(ended - began).total_seconds(),
-                )
+                ),
             )
             record(
                 saying.outcome
@@ -93,6 +96,14 @@ def run_step(
             seconds=(ended - began).total_seconds(),
         )
     )
+
+
+def _add_last(log: RunLog, event: RunEvent) -> None:
+    # The error that ended the step must not be lost behind that of a full disk.
+    try:
+        log.add(event)
+    except (HeliotropeError, OSError) as problem:
+        logger.warning("%s failed: %s. That could not be kept: %s", event.step, event.text, problem)
 
 
 def _meaning(error: BaseException) -> Outcome:

@@ -1,5 +1,6 @@
 """A run's events as lines of a file, so that one process can watch another's steps."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -8,27 +9,68 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from heliotrope.domain.run_events import RunEvent, RunOutcome
+from heliotrope.errors import HeliotropeError
 
 EVENTS = "events.jsonl"
 OUTCOME = "outcome.json"
+RESERVE = "reserve"
+_RESERVE_BYTES = 64 * 1024
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class FileRunLog:
-    """Events and outcome of one run, in its folder. Appends are single writes: lines stay whole."""
+    """Events and outcome of one run, in its folder. Appends are single writes: lines stay whole.
+
+    The first event sets a little room aside, so that a full disk can still be said.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._events = folder / EVENTS
 
     def add(self, event: RunEvent) -> None:
-        """Append an event."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Append an event.
+
+        Raises:
+            HeliotropeError: the disk is full, what was set aside included.
+        """
         line = event.model_dump_json().encode() + b"\n"
+        if not self._events.exists():
+            self._set_aside()
+        if not self._append(line):
+            self._release()
+            # The first attempt may have left a part of its line.
+            if not self._append(b"\n" + line):
+                raise self._full()
+
+    def _append(self, line: bytes) -> bool:
         handle = os.open(self._events, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
-            os.write(handle, line)
+            return os.write(handle, line) == len(line)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            return False
         finally:
             os.close(handle)
+
+    def _set_aside(self) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / RESERVE).write_bytes(bytes(_RESERVE_BYTES))
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            self._release()
+            raise self._full() from error
+
+    def _release(self) -> None:
+        (self.folder / RESERVE).unlink(missing_ok=True)
+
+    def _full(self) -> HeliotropeError:
+        return HeliotropeError(
+            f"The run's folder {self.folder} must have room. No space left on device."
+        )
 
     def events(self) -> list[RunEvent]:
         """All events so far, oldest first; a torn last line is not one yet."""
@@ -55,11 +97,28 @@ class FileRunLog:
             return
 
     def set_outcome(self, outcome: RunOutcome) -> None:
-        """Write how the run ended, in one step."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Write how the run ended, in one step.
+
+        Raises:
+            HeliotropeError: the disk is full, what was set aside included.
+        """
+        if not self._write_outcome(outcome):
+            self._release()
+            if not self._write_outcome(outcome):
+                raise self._full()
+
+    def _write_outcome(self, outcome: RunOutcome) -> bool:
         scratch = self.folder / f"{OUTCOME}.{os.getpid()}"
-        scratch.write_text(outcome.to_json())
-        scratch.replace(self.folder / OUTCOME)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            scratch.write_text(outcome.to_json())
+            scratch.replace(self.folder / OUTCOME)
+        except OSError as error:
+            scratch.unlink(missing_ok=True)
+            if error.errno not in _FULL:
+                raise
+            return False
+        return True
 
     def outcome(self) -> RunOutcome | None:
         """How it ended, once it has."""
@@ -81,5 +140,6 @@ class FileRunLog:
             return None
 
     def clear_scratch(self) -> None:
-        """Remove what kfp.local leaves behind: one folder a step."""
+        """Remove what kfp.local leaves behind, one folder a step, and what was set aside."""
         shutil.rmtree(self.folder / "tmp", ignore_errors=True)
+        self._release()

@@ -60,8 +60,13 @@ class EmbeddedRuns:
             log.folder.mkdir(parents=True)
         except FileExistsError:
             raise ConflictError(f"A run key names one run. Got {run_key!r} again.") from None
-        (log.folder / "arguments.json").write_text(json.dumps(dict(arguments), indent=2))
-        (log.folder / "tmp").mkdir()
+        except OSError as error:
+            raise _unwritable(log.folder, error) from error
+        try:
+            (log.folder / "arguments.json").write_text(json.dumps(dict(arguments), indent=2))
+            (log.folder / "tmp").mkdir()
+        except OSError as error:
+            raise _unwritable(log.folder, error) from error
         with (log.folder / "log.txt").open("wb") as output:
             child = subprocess.Popen(
                 [
@@ -110,6 +115,12 @@ class EmbeddedRuns:
             "PYTHONUNBUFFERED": "1",
             "TMPDIR": str(folder / "tmp"),
         }
+
+
+def _unwritable(folder: Path, error: OSError) -> HeliotropeError:
+    return HeliotropeError(
+        f"The run's folder {folder} must be writable. Got: {error.strerror or error}."
+    )
 
 
 def _stop_group(child: subprocess.Popen[bytes]) -> None:
