@@ -70,7 +70,7 @@ class PredictionCore:
         self.metrics = metrics
         self.encoder = RowEncoder(loaded.contract)
         self.max_rows = max_rows
-        self._score = loaded.scorer.score
+        self.score = loaded.scorer.score
         self._spool = spool
         binary = loaded.contract.task is Task.BINARY
         self._threshold = loaded.contract.threshold if binary else None
@@ -89,18 +89,39 @@ class PredictionCore:
         protocol: str,
         started_ns: int,
     ) -> Answer:
-        """Score rows; when this returns, they are in the spool (or counted as lost).
+        """`score` and `conclude`; a large batch is scored on another thread.
+
+        Raises:
+            Refused: the model has no finite score for a row.
+        """
+        if self.is_large(features):
+            loop = asyncio.get_running_loop()
+            scores = await loop.run_in_executor(None, self.score, features)
+        else:
+            scores = self.score(features)
+        return self.conclude(features, scores, entity_keys, request_id, protocol, started_ns)
+
+    @staticmethod
+    def is_large(features: FloatMatrix) -> bool:
+        """Whether scoring would keep the serving thread from its probes for too long."""
+        return len(features) > OFFLOAD_ROWS
+
+    def conclude(
+        self,
+        features: FloatMatrix,
+        scores: npt.NDArray[np.float32],
+        entity_keys: list[str | None] | None,
+        request_id: str,
+        protocol: str,
+        started_ns: int,
+    ) -> Answer:
+        """Decide on scored rows; when this returns, they are in the spool (or counted as lost).
 
         `started_ns` is the `time.perf_counter_ns` at which the whole request was there.
 
         Raises:
             Refused: the model has no finite score for a row.
         """
-        if len(features) > OFFLOAD_ROWS:
-            loop = asyncio.get_running_loop()
-            scores = await loop.run_in_executor(None, self._score, features)
-        else:
-            scores = self._score(features)
         if not np.isfinite(scores).all():
             finite = np.isfinite(scores).reshape(len(scores), -1).all(axis=1)
             row = int(np.argmin(finite))

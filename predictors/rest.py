@@ -6,21 +6,13 @@ metrics are still KServe's. Nothing else reaches it: loading and unloading over 
 routes whose errors repeat what was sent, answer 404.
 """
 
-import logging
-import time
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-import orjson
-
-from heliotrope.domain.encoding import InputRefused
 from heliotrope.vocabulary import HEADER_MODEL_VERSION, HEADER_REQUEST_ID
-from predictors.core import PredictionCore, check_request_id, new_request_id
+from predictors.answering import BROKEN, RestAnswers
+from predictors.core import check_request_id, new_request_id
 from predictors.refusals import Refused, no_such_model
-from predictors.v1 import encode_v1, parse_json, write_v1
-from predictors.v2 import encode_v2, write_v2
-
-logger = logging.getLogger("heliotrope.predictor")
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -30,7 +22,6 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 _JSON = (b"content-type", b"application/json")
 _ID = HEADER_REQUEST_ID.encode()
-_BROKEN = "The predictor must answer this and could not. Its log says why."
 _CLOSING = (413, 415)
 """Answered before the body was read, so the connection cannot be used again."""
 
@@ -42,18 +33,20 @@ class _Gone(Exception):
 class RestApplication:
     """Answers the hot routes itself, refuses what is not offered, and hands on the rest."""
 
-    def __init__(self, inner: Application, core: PredictionCore, max_body_bytes: int) -> None:
+    def __init__(self, inner: Application, answers: RestAnswers, max_body_bytes: int) -> None:
         self._inner = inner
-        self._core = core
-        self._max = max_body_bytes
+        self.answers = answers
+        self.max_body_bytes = max_body_bytes
+        self._core = core = answers.core
         self._version = (HEADER_MODEL_VERSION.encode(), core.version.encode("latin-1", "replace"))
         one, two = f"/v1/models/{core.name}", f"/v2/models/{core.name}"
         self._versioned = f"{two}/versions/{core.version}"
-        self._hot = {
+        self.hot = {
             f"{one}:predict": "v1",
             f"{two}/infer": "v2",
             f"{self._versioned}/infer": "v2",
         }
+        """Protocol of each hot path."""
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """The ASGI entry."""
@@ -61,93 +54,48 @@ class RestApplication:
             if scope["type"] == "lifespan":
                 await self._inner(scope, receive, send)
             return
-        protocol = self._hot.get(scope["path"])
+        protocol = self.hot.get(scope["path"])
         if protocol is not None and scope["method"] == "POST":
             await self._predict(protocol, scope["headers"], receive, send)
         else:
             await self._other(scope, receive, send)
 
     async def _predict(self, protocol: str, headers: Headers, receive: Receive, send: Send) -> None:
-        request_id = ""
         try:
-            given, length = _check_headers(headers)
-            if given is not None:
-                request_id = check_request_id(given, HEADER_REQUEST_ID)
-            body_read = await self._read(receive, length)
-            started = time.perf_counter_ns()
-            document = parse_json(body_read)
-            if protocol == "v2" and type(document) is dict and document.get("id") is not None:
-                request_id = check_request_id(document["id"], "id")
+            given, length = check_headers(headers)
+            body = await self._read(receive, length)
         except Refused as refused:
-            request_id = request_id or new_request_id()
-            status, body = refused.status, self._error(str(refused), request_id)
+            reply = self.answers.refuse(protocol, refused)
         except _Gone:
             return
         else:
-            request_id = request_id or new_request_id()
-            status, body = await self._answer(protocol, document, request_id, started)
-        self._core.metrics.requests[protocol, status] += 1
-        await self._send(send, status, request_id, body)
-
-    async def _answer(
-        self, protocol: str, document: Any, request_id: str, started: int
-    ) -> tuple[int, bytes]:
-        core = self._core
-        try:
-            if protocol == "v1":
-                features, keys = encode_v1(document, core)
-                answer = await core.answer(features, keys, request_id, protocol, started)
-                return 200, write_v1(answer, core)
-            features, keys, asked = encode_v2(document, core)
-            answer = await core.answer(features, keys, request_id, protocol, started)
-            return 200, write_v2(answer, core, asked)
-        except InputRefused as refused:
-            return 400, self._error(str(refused), request_id)
-        except Refused as refused:
-            return refused.status, self._error(str(refused), request_id)
-        except Exception:
-            logger.exception("request %s could not be answered", request_id)
-            return 500, self._error(_BROKEN, request_id)
+            reply = await self.answers.answer(protocol, given, body)
+        await self._send(send, *reply)
 
     async def _read(self, receive: Receive, length: int | None) -> bytes:
-        if length is not None and length > self._max:
+        most = self.max_body_bytes
+        if length is not None and length > most:
             raise self._too_large(length)
         message = await receive()
         if message["type"] != "http.request":
             raise _Gone
-        if not message.get("more_body"):
-            whole: bytes = message["body"]
-            if len(whole) > self._max:
-                raise self._too_large(len(whole))
-            return whole
         parts = [message["body"]]
         size = len(parts[0])
         while message.get("more_body"):
-            if size > self._max:
+            if size > most:
                 raise self._too_large(None)
             message = await receive()
             if message["type"] != "http.request":
                 raise _Gone
             parts.append(message["body"])
             size += len(parts[-1])
-        if size > self._max:
+        if size > most:
             raise self._too_large(size)
         return b"".join(parts)
 
     def _too_large(self, size: int | None) -> Refused:
         got = "more" if size is None else str(size)
-        return Refused(413, f"The body must be at most {self._max} bytes. Got {got}.")
-
-    def _error(self, message: str, request_id: str) -> bytes:
-        core = self._core
-        return orjson.dumps(
-            {
-                "error": message,
-                "id": request_id,
-                "model_name": core.name,
-                "model_version": core.version,
-            }
-        )
+        return Refused(413, f"The body must be at most {self.max_body_bytes} bytes. Got {got}.")
 
     async def _send(
         self, send: Send, status: int, request_id: str, body: bytes, *extra: tuple[bytes, bytes]
@@ -173,7 +121,7 @@ class RestApplication:
         if refused is not None:
             allow = ((b"allow", b"POST"),) if refused.status == 405 else ()
             close = () if scope["method"] in ("GET", "HEAD") else ((b"connection", b"close"),)
-            answer = self._error(str(refused), request_id)
+            answer = self.answers.error(str(refused), request_id)
             await self._send(send, refused.status, request_id, answer, *allow, *close)
             return
         path = scope["path"]
@@ -185,7 +133,7 @@ class RestApplication:
     def _refusal(self, method: str, path: str) -> Refused | None:
         """Why a request is not for KServe, or None when it is."""
         name, parts = self._core.name, path.split("/")
-        if path in self._hot:
+        if path in self.hot:
             return Refused(405, f"The method must be POST. Got {method[:20]}.")
         if path.startswith("/v2/repository"):
             return Refused(404, "Models are not loaded or unloaded over the network.")
@@ -211,7 +159,7 @@ class RestApplication:
             if message["type"] == "http.response.start":
                 if message["status"] == 500:
                     replaced = True
-                    await self._send(send, 500, request_id, self._error(_BROKEN, request_id))
+                    await self._send(send, 500, request_id, self.answers.error(BROKEN, request_id))
                     return
                 own = [(_ID, request_id.encode()), self._version]
                 message = {**message, "headers": [*message.get("headers", []), *own]}
@@ -229,7 +177,7 @@ def _usable(value: bytes) -> bool:
     return True
 
 
-def _check_headers(headers: Headers) -> tuple[str | None, int | None]:
+def check_headers(headers: Headers) -> tuple[str | None, int | None]:
     """The caller's id and the body's length; refuses bodies that are not plain JSON."""
     given, length = None, None
     for name, value in headers:

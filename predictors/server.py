@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+from functools import partial
 from typing import Any
 
 import kserve.model_server as kserve_server
@@ -12,7 +13,9 @@ from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.rest.server import RESTServer
 from prometheus_client import REGISTRY
 
+from predictors.answering import RestAnswers
 from predictors.core import PredictionCore
+from predictors.hot import HotPaths, HotProtocol
 from predictors.loading import LoadedModel
 from predictors.metrics import PredictorMetrics
 from predictors.rest import RestApplication
@@ -60,7 +63,8 @@ class PredictorServer(ModelServer):  # type: ignore[misc]
         """Serve; returns when a signal was handled and open requests were answered."""
         self.register_model(self.model)
         settings, core = self.settings, self.model.core
-        application = RestApplication(kserve_server.app, core, settings.max_body_bytes)
+        answers = RestAnswers(core)
+        application = RestApplication(kserve_server.app, answers, settings.max_body_bytes)
         self._rest_server = RESTServer(
             application,
             self.dataplane,
@@ -75,6 +79,7 @@ class PredictorServer(ModelServer):  # type: ignore[misc]
         # Nothing here looks at the client's address, so no middleware need work it out.
         self._rest_server.config.proxy_headers = False
         self._rest_server.config.server_header = False
+        self._rest_server.config.http = partial(HotProtocol, HotPaths(application))
         servicer = PredictionServicer(self.dataplane, self.model_repository_extension, core)
         self._grpc_server = PredictorRpcServer(
             self.grpc_port, servicer, settings.max_body_bytes, self.grace_period
