@@ -133,24 +133,29 @@ def show(
     console.print(windows_table(model, windows))
     if any(one.unreliable for window in windows for one in window.estimate.values()):
         console.print("! mature labels contradict the estimate: what features mean has changed.")
-    console.print("[95% interval]; label delay is p50 / p90 / p99.", style="dim", markup=False)
+    console.print("[95% interval]; label delay is p50/p90/p99.", style="dim", markup=False)
 
 
 def windows_table(model: str, windows: Sequence["WindowTruth"]) -> "Table":
     """Windows as a person reads them, oldest first."""
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=f"{model}: {windows[0].primary}", title_justify="left", title_style="bold")
+    title = f"{model}: {windows[0].primary}"
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
+        pad_edge=False, collapse_padding=True,
+    )  # fmt: skip
     sliced = any(window.slice is not None for window in windows)
     table.add_column("window (UTC)", no_wrap=True)
-    table.add_column("version")
+    table.add_column("version", no_wrap=True)
     if sliced:
         table.add_column("slice")
-    table.add_column("predicted", justify="right")
-    table.add_column("labelled", justify="right")
-    table.add_column(windows[0].primary)
-    table.add_column("estimate")
-    table.add_column("label delay")
+    table.add_column("predicted", justify="right", no_wrap=True)
+    table.add_column("labelled", justify="right", no_wrap=True)
+    table.add_column(windows[0].primary, no_wrap=True)
+    table.add_column("estimate", no_wrap=True)
+    table.add_column("label delay", no_wrap=True)
     table.add_column("state")
     for window in windows:
         metric = window.metrics[window.primary]
@@ -163,7 +168,7 @@ def windows_table(model: str, windows: Sequence["WindowTruth"]) -> "Table":
             _number(metric.value, metric.low, metric.high),
             _estimate(window.estimate.get(window.primary)),
             _delay(window.delay),
-            window.maturity.value.replace("_", " "),
+            "mature" if window.maturity.mature else window.maturity.value,
             style=None if window.maturity.mature else "dim",
         )
     return table
@@ -192,7 +197,7 @@ def _estimate(estimate: "Estimate | None") -> str:
 def _delay(delay: "DelayQuantiles | None") -> str:
     if delay is None:
         return "-"
-    return " / ".join(_seconds(part) for part in (delay.p50, delay.p90, delay.p99))
+    return "/".join(_seconds(part) for part in (delay.p50, delay.p90, delay.p99))
 
 
 def _seconds(seconds: float) -> str:
