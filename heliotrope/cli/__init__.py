@@ -75,9 +75,7 @@ def run_cli(app: Callable[..., object]) -> int:
     """Call a typer app; answers the exit code."""
     try:
         result = app(standalone_mode=False)
-    except typer.Abort:
-        return INTERRUPTED
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):  # typer makes the second of the first
         typer.echo("Interrupted; nothing is half-written.", err=True)
         return INTERRUPTED
     except BrokenPipeError:
