@@ -75,9 +75,8 @@ def run_cli(app: Callable[..., object]) -> int:
     """Call a typer app; answers the exit code."""
     try:
         result = app(standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):  # typer makes the second of the first
-        typer.echo("Interrupted; nothing is half-written.", err=True)
-        return INTERRUPTED
+    except (KeyboardInterrupt, typer.Abort):
+        result = INTERRUPTED
     except BrokenPipeError:
         # The reader of our output left (`| head`); not an error.
         sys.stderr.close()
@@ -88,6 +87,9 @@ def run_cli(app: Callable[..., object]) -> int:
     except TyperException as error:
         typer.echo(f"Error: {error.format_message()}", err=True)
         return error.exit_code
+    if result == INTERRUPTED:
+        # typer makes this code of a KeyboardInterrupt, without a word.
+        typer.echo("Interrupted; nothing is half-written.", err=True)
     return result if isinstance(result, int) else 0
 
 
