@@ -115,15 +115,18 @@ class RunView:
 
     def _where_to_look(self, outcome: RunOutcome, here: "Platform") -> None:
         model = outcome.model
-        lines = []
+        places = []
         if outcome.version:
-            lines.append(f"heliotrope explain {model} {outcome.version}   lineage and gate report")
-            lines.append(f"heliotrope serve {model}       answer requests")
-        lines.append("heliotrope ui                    the run in MLflow, with its reports")
-        lines.append(f"{here.runs.log(outcome.run_key).folder}   artifacts and full log")
+            command = f"heliotrope explain {model} {outcome.version}"
+            places.append((command, "lineage and gate report"))
+            places.append((f"heliotrope serve {model}", "answer requests"))
+        places.append(("heliotrope ui", "the run in MLflow, with its reports"))
+        width = max(len(command) for command, _ in places)
         self.console.print("\nWhere to look")
-        for line in lines:
-            self.console.print(f"  {line}", markup=False, soft_wrap=True)
+        for command, what in places:
+            self.console.print(f"  {command:{width}}  {what}", markup=False, soft_wrap=True)
+        folder = here.runs.log(outcome.run_key).folder
+        self.console.print(f"  {folder}  artifacts and full log", markup=False, soft_wrap=True)
 
 
 def _grid(*widths: int) -> Table:
