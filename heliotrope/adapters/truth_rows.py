@@ -100,7 +100,16 @@ class RowStore:
 
     def load_labels(self, batch: pa.Table) -> int:
         """Keep labels where there are none yet, each key once; answers how many."""
+        if BY_ENTITY in batch.column("kind").unique().to_pylist():
+            self._index_entities()
         return self._load("labels", batch, _LABEL_COLUMNS)
+
+    def _index_entities(self) -> None:
+        # Made when the first label by entity key comes: who sends none pays for no index.
+        self._db.execute(
+            "CREATE INDEX IF NOT EXISTS predictions_entity ON predictions (entity) "
+            "WHERE entity IS NOT NULL"
+        )
 
     def _load(self, table: str, batch: pa.Table, columns: Sequence[str]) -> int:
         rows = _tuples(batch, columns)
@@ -174,11 +183,7 @@ class RowStore:
         ).fetchall()
         if not by_entity:
             return found
-        # Made when the first label by entity key comes: who sends none pays for no index.
-        self._db.execute(
-            "CREATE INDEX IF NOT EXISTS predictions_entity ON predictions (entity) "
-            "WHERE entity IS NOT NULL"
-        )
+        self._index_entities()
         self._look_for((target,) for target in by_entity)
         more = self._db.execute(
             f"SELECT {columns} FROM temp.wanted w CROSS JOIN predictions p "  # noqa: S608
