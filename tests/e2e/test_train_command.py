@@ -157,6 +157,8 @@ def test_init_writes_a_spec_that_trains_at_once_and_prints_no_progress(workshop:
     spec_file = workshop.folder / "toy" / "model.yaml"
     first = spec_file.read_text()
     assert workshop.cli("spec", "check", str(spec_file)).code == 0
+    schema = json.loads(workshop.cli("spec", "schema").out)
+    assert {"name", "features", "metrics"} <= set(schema["properties"])
     spec_file.write_text(first + "# mine\n")
     refused = workshop.cli(*words)
     assert refused.code == 2
