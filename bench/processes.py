@@ -1,5 +1,6 @@
 """Starting servers as real processes on free ports, for benchmarks and tests."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -14,6 +15,8 @@ from types import TracebackType
 from typing import Self
 
 ROOT = Path(__file__).resolve().parents[1]
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 
 
 def free_port() -> int:
@@ -23,8 +26,16 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _die_with_parent() -> None:
+    """Have Linux kill this process when the one that started it is gone, however it went."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class ServerProcess:
-    """A server in a process of its own; its output goes to a file."""
+    """A server in a process of its own; its output goes to a file.
+
+    It is killed when its parent is, so that an interrupted test leaves nothing running.
+    """
 
     def __init__(
         self,
@@ -46,6 +57,12 @@ class ServerProcess:
             "PYTHONPATH": str(ROOT),
             **(environment or {}),
         }
+
+        def prepare() -> None:
+            _die_with_parent()
+            if before is not None:
+                before()
+
         with log.open("ab") as out:
             self.process = subprocess.Popen(
                 list(command),
@@ -53,7 +70,7 @@ class ServerProcess:
                 stderr=out,
                 cwd=folder,
                 env=env,
-                preexec_fn=before,
+                preexec_fn=prepare,
                 start_new_session=True,
             )
 

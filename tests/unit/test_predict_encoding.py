@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heliotrope.domain.encoding import (
+    FEW_ROWS,
     InputRefused,
     RowEncoder,
     cell_problem,
@@ -169,15 +170,27 @@ CELLS = st.one_of(
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.integers(0, len(FEATURES) - 1), CELLS)
-def test_the_quick_check_and_the_explained_one_agree(index: int, value: Any) -> None:
+@given(st.integers(0, len(FEATURES) - 1), CELLS, st.sampled_from([1, FEW_ROWS, FEW_ROWS + 1]))
+def test_the_quick_checks_and_the_explained_one_agree(index: int, value: Any, count: int) -> None:
     row = list(GOOD.values())
     row[index] = value
     must = cell_problem(FEATURES[index], value)
     encoder = RowEncoder(CONTRACT)
+    rows = [list(GOOD.values())] * (count - 1) + [row]
     if must is None:
-        assert encoder.matrix([row]).shape == (1, 7)
+        assert encoder.matrix(rows).shape == (count, 7)
     else:
         with pytest.raises(InputRefused) as refused:
-            encoder.matrix([row])
-        assert refused.value.problems[0].field == f"instances[0].{FEATURES[index].name}"
+            encoder.matrix(rows)
+        assert refused.value.problems[0].field == f"instances[{count - 1}].{FEATURES[index].name}"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.floats(0, 1e6), st.one_of(st.none(), st.floats(-3e38, 3e38), st.integers(-(2**70), 2**70))
+)
+def test_a_row_is_encoded_to_the_same_bits_alone_and_in_a_batch(income: float, ratio: Any) -> None:
+    encoder = RowEncoder(CONTRACT)
+    row = [income, ratio, 30, None, "C", None, False]
+    alone, batch = encoder.matrix([row]), encoder.matrix([row] * (FEW_ROWS + 1))
+    assert batch.tobytes() == alone.tobytes() * (FEW_ROWS + 1)
