@@ -7,10 +7,8 @@ What passes between steps are files: a `SnapshotRef`, a `QualityReport`, a model
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from heliotrope.domain.curves import confusion_matrix, roc_points
 from heliotrope.domain.evaluation import Evaluation
 from heliotrope.domain.gate import GateReport, judge
 from heliotrope.domain.quality import QualityReport
@@ -23,6 +21,7 @@ from heliotrope.service import run_outcome
 from heliotrope.service.champion import champion_lineage, load_champion
 from heliotrope.service.comparison import Holdout, Rows
 from heliotrope.service.evaluation import evaluate
+from heliotrope.service.evaluation_reporting import Shown, publish, show
 from heliotrope.service.proof import prove_parity
 from heliotrope.service.registration import Candidate, register_candidate
 from heliotrope.service.snapshot import take_snapshot
@@ -35,7 +34,6 @@ from heliotrope.spec.loading import dump_spec
 from heliotrope.vocabulary import (
     ALIAS_CHAMPION,
     ARTIFACT_DATA,
-    ARTIFACT_EVALUATION,
     ARTIFACT_GATE,
     ARTIFACT_PARITY,
     ARTIFACT_QUALITY_FILE,
@@ -51,17 +49,6 @@ from heliotrope.vocabulary import (
     Outcome,
     Verdict,
 )
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What the KFP UI draws of an evaluation."""
-
-    metrics: Mapping[str, float]
-    roc: tuple[list[float], list[float], list[float]] | None
-    """fpr, tpr, thresholds."""
-    confusion: tuple[list[str], list[list[int]]] | None
-    """Classes, counts."""
 
 
 class TrainingRun:
@@ -207,38 +194,15 @@ class TrainingRun:
             seed=self.spec.trainer.seed,
             champion=champion,
         )
-        self._report_evaluation(evaluation, record, page, summary)
+        registry, run_id = self._mlflow()
+        written = publish(self._tools.reports, registry, run_id, self.spec, evaluation, record)
+        _write(page, written.html)
+        _write(summary, written.markdown)
         _write(out, evaluation.to_json())
         self._tools.run_log(self.run_key).keep(KEPT_EVALUATION, evaluation.to_json())
         primary = evaluation.metrics[evaluation.primary]
         self._saying.say(f"{evaluation.primary} {primary} over {evaluation.rows:,} rows")
-        roc, confusion = roc_points(evaluation), confusion_matrix(evaluation)
-        return Shown(
-            metrics={name: value.value for name, value in evaluation.metrics.items()},
-            roc=roc if roc[0] else None,
-            confusion=confusion if confusion[1] else None,
-        )
-
-    def _report_evaluation(
-        self, evaluation: Evaluation, record: TrainingRecord, page: Path, summary: Path
-    ) -> None:
-        # The verdict is pure, so the page can show it before the gate's own step says it.
-        gate, reports = judge(self.spec, evaluation), self._tools.reports
-        plots = reports.plots(evaluation, record)
-        html = reports.evaluation_html(evaluation, gate, record, plots, self.spec.name)
-        markdown = reports.evaluation_markdown(evaluation, gate, self.spec.name)
-        _write(page, html)
-        _write(summary, markdown)
-        registry, run_id = self._mlflow()
-        registry.log(run_id, metrics=_numbers(evaluation))
-        for name, svg in plots.items():
-            registry.log_text(run_id, svg, f"{ARTIFACT_EVALUATION}/plots/{name}.svg")
-        for name, text in (
-            ("evaluation.json", evaluation.to_json()),
-            ("evaluation.html", html),
-            ("evaluation.md", markdown),
-        ):
-            registry.log_text(run_id, text, f"{ARTIFACT_EVALUATION}/{name}")
+        return show(evaluation)
 
     def register_model(
         self, cause: str, snapshot: Path, quality: Path, model: Path, evaluation: Path, gate: Path
@@ -343,19 +307,6 @@ def gate_candidate(spec: ModelSpec, evaluation: Path, out: Path) -> GateReport:
     report = judge(spec, Evaluation.from_json(evaluation.read_bytes()))
     _write(out, report.to_json())
     return report
-
-
-def _numbers(evaluation: Evaluation) -> dict[str, float]:
-    numbers: dict[str, float] = {}
-    for name, value in evaluation.metrics.items():
-        numbers |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
-    for name, value in evaluation.champion.items():
-        numbers[f"champion_{name}"] = value.value
-    for baseline, values in evaluation.baselines.items():
-        numbers |= {f"{baseline}_{name}": value.value for name, value in values.items()}
-    if evaluation.difference is not None:
-        numbers["difference_to_champion"] = evaluation.difference.value
-    return numbers
 
 
 def _write(path: Path, text: str) -> None:
