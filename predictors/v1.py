@@ -1,4 +1,8 @@
-"""The v1 protocol: `{"instances": [...]}` of lists in the features' order, or of objects."""
+"""The v1 protocol: `{"instances": [...]}` of lists in the features' order, or of objects.
+
+A name given twice in one object counts once, with its last value: JSON leaves that open, and telling
+would mean parsing every body a second time.
+"""
 
 from typing import Any
 

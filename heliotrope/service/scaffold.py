@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -177,7 +178,8 @@ def friendly_bounds(low: float, high: float, integer: bool) -> tuple[float, floa
     if (low, high) == (0, 1):
         return (0, 1) if integer else (0.0, 1.0)
     span = high - low
-    unit = 10.0 ** math.floor(math.log10(span)) if span > 0 else 1.0
+    # Below the smallest normal number a power of ten would be zero.
+    unit = 10.0 ** math.floor(math.log10(span)) if span > sys.float_info.min else 1.0
     unit = max(unit, 1.0) if integer else unit
     lowest = _rounded(low - span / 2, unit, math.floor)
     highest = _rounded(high + span / 2, unit, math.ceil)

@@ -7,7 +7,7 @@ import ibis
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from heliotrope.errors import UsageError
@@ -196,6 +196,7 @@ def test_a_label_sorted_in_a_file_without_times_is_told_to_be_shuffled() -> None
     assert not any(note.startswith("Shuffle") for note in infer(columns).notes)
 
 
+@example(low=0.0, span=5e-324, integer=False)
 @given(
     low=st.floats(-1e30, 1e30),
     span=st.floats(0, 1e30),
