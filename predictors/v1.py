@@ -1,7 +1,7 @@
 """The v1 protocol: `{"instances": [...]}` of lists in the features' order, or of objects.
 
-A name given twice in one object counts once, with its last value: JSON leaves that open, and telling
-would mean parsing every body a second time.
+A name given twice in one object counts once, with its last value: JSON leaves that open, and to
+tell it every body would have to be parsed a second time.
 """
 
 from typing import Any
