@@ -74,11 +74,8 @@ class DeltaFeed:
         from deltalake import DeltaTable
 
         table = DeltaTable(root, storage_options=object_store.storage_options(root))
-        paths = tuple(
-            path if object_store.is_remote(path) else unquote(path.removeprefix("file://"))
-            for path in table.file_uris()
-        )
-        return FeedStep(version=table.version(), files=paths, rows=table.count())
+        paths = object_store.delta_files(table, root)
+        return FeedStep(version=table.version(), files=tuple(paths), rows=table.count())
 
 
 class _Files:

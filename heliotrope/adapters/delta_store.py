@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from heliotrope.adapters import object_store
-from heliotrope.adapters.duckdb_engine import EngineSettings, duckdb_engine
+from heliotrope.adapters.duckdb_engine import EngineSettings, duckdb_engine, no_pattern
 from heliotrope.domain.content_hash import ContentHash, blocks
 from heliotrope.domain.snapshot import SnapshotRef
 from heliotrope.errors import ConflictError, DataFault, HeliotropeError, NotFoundError
@@ -38,7 +38,7 @@ class DeltaSnapshotStore:
 
     def __init__(self, root: str, settings: EngineSettings | None = None) -> None:
         """Use a root that is a folder or `s3://bucket/prefix`; nothing is touched yet."""
-        self._root = root if object_store.is_remote(root) else str(Path(root).resolve())
+        self._root = object_store.require_root(root)
         self._settings = settings or EngineSettings()
 
     def table_uri(self, model: str) -> str:
@@ -91,12 +91,12 @@ class DeltaSnapshotStore:
         with duckdb_engine(self._settings) as engine:
             with object_store.object_errors(ref.table):
                 table = _load(ref.table, ref.version)
-                files = table.file_uris()
+                files = object_store.delta_files(table, ref.table)
                 if object_store.is_remote(ref.table):
                     engine.raw.register("snapshot", _remote_dataset(ref, files))
                 else:
                     _require_files(ref, [f for f in files if not Path(f).exists()])
-                    listed = ", ".join("'" + f.replace("'", "''") + "'" for f in files)
+                    listed = ", ".join("'" + no_pattern(f).replace("'", "''") + "'" for f in files)
                     engine.raw.execute(
                         f"CREATE VIEW snapshot AS SELECT * FROM read_parquet([{listed}])"  # noqa: S608
                     )

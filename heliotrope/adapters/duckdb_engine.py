@@ -1,5 +1,6 @@
 """DuckDB behind Ibis, with bounds on memory: what does not fit goes to a temporary folder."""
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,3 +57,12 @@ def duckdb_engine(settings: EngineSettings | None = None) -> Iterator[DuckDBEngi
             yield DuckDBEngine(connection, Path(folder))
         finally:
             connection.disconnect()
+
+
+def no_pattern(path: str) -> str:
+    """A path that DuckDB reads as it stands, though its names hold `*`, `?` or `[`.
+
+    >>> no_pattern("a[1].parquet")
+    'a[[]1].parquet'
+    """
+    return re.sub(r"([*?\[])", r"[\1]", path)

@@ -41,9 +41,7 @@ class DeltaEventStore:
 
     def __init__(self, root: str, policy: TablePolicy | None = None) -> None:
         """Nothing is touched yet."""
-        self._root = (root if object_store.is_remote(root) else str(Path(root).resolve())).rstrip(
-            "/"
-        )
+        self._root = object_store.require_root(root).rstrip("/")
         self.policy = policy or TablePolicy()
         self._tables: dict[tuple[str, str], EventTable] = {}
 

@@ -5,16 +5,51 @@ through Arrow's S3 client (files) and delta-rs (tables) instead.
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-from heliotrope.errors import HeliotropeError, NotFoundError, UnavailableError
+from heliotrope.errors import HeliotropeError, NotFoundError, UnavailableError, UsageError
 
 CONNECT_SECONDS = 5
 REQUEST_SECONDS = 30
 ATTEMPTS = 3
 _SCHEME = "s3://"
+
+
+_REFUSED = re.compile(r"[][|^\\#?%*\"<>{}`]")
+
+
+def require_root(root: str) -> str:
+    """The root of a store, absolute, if delta-rs can keep tables under it; it panics on some names.
+
+    Raises:
+        UsageError: a folder of the path has a name that it takes for a URI's.
+    """
+    if is_remote(root):
+        return root
+    absolute = str(Path(root).resolve())
+    found = _REFUSED.search(absolute)
+    if found:
+        raise UsageError(
+            "the path of the store's folder must have none of [ ] | ^ \\ # ? % * \" < > { } `, "
+            f"which delta-rs takes for a URI's. Got {found[0]!r} in {absolute}."
+        )
+    return absolute
+
+
+def delta_files(table: Any, uri: str) -> list[str]:
+    """The data files of a Delta table, as paths that open.
+
+    delta-rs answers URIs: for a folder its names are percent-encoded, as in `my%20loans`.
+    """
+    files: list[str] = table.file_uris()
+    if is_remote(uri):
+        return files
+    return [unquote(file.removeprefix("file://")) for file in files]
 
 
 def is_remote(path: str) -> bool:

@@ -4,14 +4,18 @@ A CSV file is read as text, once, into a table on disk: its types follow from th
 (`domain.casting`), not from a sample, and a broken line is found before anything is written.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from heliotrope.adapters import csv_text, object_store
-from heliotrope.adapters.duckdb_engine import DuckDBEngine, EngineSettings, duckdb_engine
+from heliotrope.adapters.duckdb_engine import (
+    DuckDBEngine,
+    EngineSettings,
+    duckdb_engine,
+    no_pattern,
+)
 from heliotrope.errors import DataFault, HeliotropeError, NotFoundError
 from heliotrope.spec import Source, SourceFormat
 
@@ -95,7 +99,7 @@ def _open_parquet(engine: DuckDBEngine, source: Source) -> None:
     for file in files:
         if file.stat().st_size == 0:
             raise DataFault(f"source {file} must be a Parquet file. It is empty (0 bytes).")
-    listed = ", ".join(_text(_no_pattern(str(file))) for file in files)
+    listed = ", ".join(_text(no_pattern(str(file))) for file in files)
     union = "true" if len(files) > 1 else "false"
     engine.raw.execute(
         f"CREATE VIEW {_TABLE} AS SELECT * FROM "  # noqa: S608
@@ -140,10 +144,6 @@ def _file(path: str) -> Path:
 
 def _text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
-
-
-def _no_pattern(path: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", path)
 
 
 def _first_line(error: BaseException) -> str:

@@ -14,7 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from heliotrope.adapters import object_store
-from heliotrope.adapters.duckdb_engine import DuckDBEngine, EngineSettings, duckdb_engine
+from heliotrope.adapters.duckdb_engine import (
+    DuckDBEngine,
+    EngineSettings,
+    duckdb_engine,
+    no_pattern,
+)
 from heliotrope.domain.events import LABEL_COLUMNS, PREDICTION_COLUMNS
 from heliotrope.domain.truth import rows as clean
 from heliotrope.domain.truth.matching import matched
@@ -151,7 +156,10 @@ class DuckDBTruthEngine(TruthEngine):
             self._engine.raw.register(name, _remote_dataset(files))
             return self._engine.ibis.table(name)
         return self._engine.ibis.read_parquet(
-            list(files), table_name=self._name(), union_by_name=True, hive_partitioning=False
+            [no_pattern(file) for file in files],
+            table_name=self._name(),
+            union_by_name=True,
+            hive_partitioning=False,
         )
 
     @contextmanager

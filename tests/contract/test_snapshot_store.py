@@ -5,58 +5,20 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
-import boto3
 import pyarrow as pa
 import pytest
 
 from heliotrope.adapters.delta_store import DeltaSnapshotStore
 from heliotrope.domain.snapshot import SnapshotRef
-from heliotrope.errors import ConflictError, DataFault, HeliotropeError, NotFoundError
+from heliotrope.errors import ConflictError, DataFault, HeliotropeError, NotFoundError, UsageError
 
 SCHEMA = pa.schema([("_row", pa.int64()), ("x", pa.float32()), ("name", pa.string())])
 TAKEN = datetime(2024, 5, 1, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[str]:
-    """Address of an S3 server process on a free port."""
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as server:
-        assert server.stdout is not None
-        lines = []
-        for line in server.stdout:
-            lines.append(line)
-            if "Running on " in line:
-                break
-        else:
-            pytest.fail("the S3 server ended: " + "".join(lines))
-        # An unread pipe fills up with the server's log and stops it.
-        threading.Thread(target=server.stdout.read, daemon=True).start()
-        yield lines[-1].split("Running on ")[1].strip()
-        server.terminate()
-
-
-@pytest.fixture(params=["folder", "s3"])
-def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The root of a store, empty."""
-    if request.param == "folder":
-        return str(tmp_path / "store")
-    address = request.getfixturevalue("s3_server")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    bucket = f"b{abs(hash(request.node.nodeid)) % 10**12}"
-    boto3.client("s3", endpoint_url=address, region_name="us-east-1").create_bucket(Bucket=bucket)
-    return f"s3://{bucket}/deep/prefix"
 
 
 def about(**changes: object) -> SnapshotRef:
@@ -218,3 +180,12 @@ def test_no_room_for_the_rows_is_said_plainly(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         signal.signal(signal.SIGXFSZ, before)
     assert store.latest("toy") is None
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a|b", "a^b", "a%20b", "a#b", "a?b", "a*"])
+def test_a_folder_that_tables_cannot_be_kept_in_is_refused_before_anything_is_written(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(UsageError, match="the store's folder must have none of"):
+        DeltaSnapshotStore(str(tmp_path / name / "store"))
+    assert list(tmp_path.iterdir()) == []

@@ -3,11 +3,7 @@
 import gzip
 import json
 import socket
-import subprocess
-import sys
-import threading
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
@@ -133,43 +129,32 @@ def test_a_row_is_located_by_its_line_across_quoted_newlines(tmp_path: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[tuple[str, str, str]]:
+def s3(s3_server: str) -> tuple[str, str, str]:
     """An S3 server process that demands credentials: address, key id, secret."""
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as server:
-        assert server.stdout is not None
-        address = next(
-            line.split("Running on ")[1].strip() for line in server.stdout if "Running on " in line
-        )
-        # An unread pipe fills up with the server's log and stops it.
-        threading.Thread(target=server.stdout.read, daemon=True).start()
-        anyone = {"endpoint_url": address, "region_name": "us-east-1",
-                  "aws_access_key_id": "x", "aws_secret_access_key": "x"}  # fmt: skip
-        files = boto3.client("s3", **anyone)
-        files.create_bucket(Bucket="data")
-        files.put_object(Bucket="data", Key="x.csv", Body=b"name,x\na,1.5\nb,\n")
-        files.put_object(Bucket="data", Key="bad.parquet", Body=b"no parquet")
-        sink = pa.BufferOutputStream()
-        pq.write_table(TABLE, sink)
-        for key in ("x.parquet", "many/1.parquet", "many/2.parquet"):
-            files.put_object(Bucket="data", Key=key, Body=sink.getvalue().to_pybytes())
-        people = boto3.client("iam", **anyone)
-        people.create_user(UserName="reader")
-        key = people.create_access_key(UserName="reader")["AccessKey"]
-        everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-        people.put_user_policy(
-            UserName="reader", PolicyName="all",
-            PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [everything]}),
-        )  # fmt: skip
-        demand = urllib.request.Request(
-            f"{address}/moto-api/reset-auth", data=b"0", headers={"Content-Type": "text/plain"}
-        )
-        with urllib.request.urlopen(demand):
-            pass
-        yield address, key["AccessKeyId"], key["SecretAccessKey"]
-        server.terminate()
+    anyone = {"endpoint_url": s3_server, "region_name": "us-east-1",
+              "aws_access_key_id": "x", "aws_secret_access_key": "x"}  # fmt: skip
+    files = boto3.client("s3", **anyone)
+    files.create_bucket(Bucket="data")
+    files.put_object(Bucket="data", Key="x.csv", Body=b"name,x\na,1.5\nb,\n")
+    files.put_object(Bucket="data", Key="bad.parquet", Body=b"no parquet")
+    sink = pa.BufferOutputStream()
+    pq.write_table(TABLE, sink)
+    for key in ("x.parquet", "many/1.parquet", "many/2.parquet"):
+        files.put_object(Bucket="data", Key=key, Body=sink.getvalue().to_pybytes())
+    people = boto3.client("iam", **anyone)
+    people.create_user(UserName="reader")
+    key = people.create_access_key(UserName="reader")["AccessKey"]
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    people.put_user_policy(
+        UserName="reader", PolicyName="all",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [everything]}),
+    )  # fmt: skip
+    demand = urllib.request.Request(
+        f"{s3_server}/moto-api/reset-auth", data=b"0", headers={"Content-Type": "text/plain"}
+    )
+    with urllib.request.urlopen(demand):
+        pass
+    return s3_server, key["AccessKeyId"], key["SecretAccessKey"]
 
 
 @pytest.fixture

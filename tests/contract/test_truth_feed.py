@@ -1,13 +1,8 @@
 """What a feed must do, and a tick on it, with tables in a folder and on an S3 server."""
 
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import boto3
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
@@ -31,40 +26,6 @@ source: {path: nowhere.parquet}
 features: [{name: x, type: float}]
 metrics: {primary: accuracy}
 """))  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[str]:
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as server:
-        assert server.stdout is not None
-        lines = []
-        for line in server.stdout:
-            lines.append(line)
-            if "Running on " in line:
-                break
-        else:
-            pytest.fail("the S3 server ended: " + "".join(lines))
-        # An unread pipe fills up with the server's log and stops it.
-        threading.Thread(target=server.stdout.read, daemon=True).start()
-        yield lines[-1].split("Running on ")[1].strip()
-        server.terminate()
-
-
-@pytest.fixture(params=["folder", "s3"])
-def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "folder":
-        return str(tmp_path / "a store")
-    address = request.getfixturevalue("s3_server")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    bucket = f"b{abs(hash(request.node.nodeid)) % 10**12}"
-    boto3.client("s3", endpoint_url=address, region_name="us-east-1").create_bucket(Bucket=bucket)
-    return f"s3://{bucket}/deep/prefix"
 
 
 def write(root: str, table: str, first: int, rows: int) -> None:
