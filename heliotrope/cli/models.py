@@ -47,16 +47,18 @@ def models(
 
 def versions_table(name: str, versions: list["VersionFacts"]) -> "Table":
     """The versions of one model."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from heliotrope import vocabulary as names
 
-    table = Table(title=name, title_justify="left", title_style="bold")
-    table.add_column("version", justify="right")
-    table.add_column("alias")
+    # Eighty columns hold it: few lines between, and what `explain` says is left to it.
+    table = Table(title=name, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table.add_column("v", justify="right", no_wrap=True)
+    table.add_column("alias", no_wrap=True)
     table.add_column("registered (UTC)", no_wrap=True)
     table.add_column("primary metric", no_wrap=True)
-    for title in ("data", "code", "cause", "gate"):
+    for title in ("data", "code", "gate"):
         table.add_column(title)
     for version in versions:
         tags = version.tags
@@ -70,7 +72,6 @@ def versions_table(name: str, versions: list["VersionFacts"]) -> "Table":
             _primary(version),
             f"{data} {short}".strip(),
             commit[:8] + ("+" if dirty else ""),
-            tags.get(names.TAG_CAUSE, ""),
             tags.get(names.TAG_VERDICT, ""),
             style="bold" if names.ALIAS_CHAMPION in version.aliases else "",
         )
