@@ -8,6 +8,9 @@ SCRIPTS: dict[str, list[str]] = {
     "training_overhead": [],
     "predictor": [],
     "training_memory": [],
+    "ingest": [],
+    "shipping": [],
+    "truth": ["--predictions", "1000000", "--labels", "500000"],
 }
 
 
