@@ -1,6 +1,6 @@
 """What the training pipeline costs beyond its steps' own work.
 
-    python -m bench.training_overhead [--rounds 3] [--rows 20000] [--json]
+    python -m bench.training_overhead [--rounds 3] [--rows 50000] [--json]
 
 Trains generated loans through the compiled pipeline and kfp.local, in a new home each round. A
 step's own work is what it reports itself; the rest of the wall clock is the start of its process
@@ -59,7 +59,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rows", type=int, default=50_000)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     rounds = []
