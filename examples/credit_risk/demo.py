@@ -52,7 +52,7 @@ def main() -> int:
     heliotrope("explain", MODEL)
     title("6. Where to look")
     if not options.no_ui:
-        console.print(f"MLflow UI        {leave_ui()}", markup=False)
+        console.print(f"MLflow UI        {leave_ui()}", markup=False, soft_wrap=True)
     console.print(f"Serve it         heliotrope serve {MODEL}")
     console.print(f"Train it again   heliotrope train {SPEC}", soft_wrap=True)
     console.print(f"\nDone in {time.monotonic() - began:.0f} s.")
