@@ -6,7 +6,6 @@
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.rule import Rule
+
+from heliotrope.adapters.embedded.free_port import free_port
 
 HERE = Path(__file__).resolve().parent
 MODEL = "credit-risk"
@@ -79,13 +80,6 @@ def write_loans() -> None:
     if not LOANS.exists():
         subprocess.run([sys.executable, str(HERE / "real_loans.py")], check=True)
     console.print("10,000 Lending Club loans of January to March 2018, 178 of them in arrears.")
-
-
-def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from typing import Self
 
 import stamina
 
+from heliotrope.adapters.embedded.free_port import free_port
 from heliotrope.adapters.mlflow_link import quiet_environment
 from heliotrope.errors import HeliotropeError
 
@@ -41,7 +41,7 @@ class MlflowServer:
         self, uri: str, host: str = "127.0.0.1", port: int = 0, options: Sequence[str] = ()
     ) -> None:
         self._uri, self._host, self._options = uri, host, tuple(options)
-        self._port = port or _free_port(host)
+        self._port = port or free_port(host)
         self.url = f"http://{host}:{self._port}"
 
     def __enter__(self) -> Self:
@@ -129,9 +129,3 @@ class MlflowServer:
             return ""
         self._log.seek(0)
         return self._log.read()[-1500:].decode(errors="replace").strip()
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])

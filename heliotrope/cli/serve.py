@@ -25,6 +25,7 @@ def serve(
     import os
     import sys
 
+    from heliotrope.adapters.embedded.free_port import free_port
     from heliotrope.bootstrap import CHECKOUT, platform
     from heliotrope.service.serving import fetch_model, find_version
     from heliotrope.vocabulary import ALIAS_CHAMPION, Role
@@ -34,7 +35,7 @@ def serve(
     here = platform()
     found = find_version(here.registry, model, version, alias)
     folder = fetch_model(here.registry, found, here.settings.home / "served")
-    http, grpc = (port or _free_port() for port in (http_port, grpc_port))
+    http, grpc = (port or free_port() for port in (http_port, grpc_port))
     role = Role.CHAMPION if ALIAS_CHAMPION in found.aliases else Role.CANARY
     where = spool or here.settings.home / "spool" / model
     # On standard error, so that a script may read it even with the output piped away.
@@ -57,11 +58,3 @@ def serve(
     environment = {**os.environ, "PYTHONPATH": path}
     # The predictor takes this process's place: its signals, its exit code.
     os.execve(sys.executable, [sys.executable, "-m", "predictors", *flags], environment)
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
