@@ -1,0 +1,92 @@
+"""What the controller remembers: documents with an optimistic lock, and the decision log."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from heliotrope.domain.decisions import Decision, DecisionEntry, DecisionKind
+
+
+class StateKind(StrEnum):
+    """Kinds of document; each is JSON of one `Document` class, named here."""
+
+    ROLLOUT = "rollout"
+    """`domain.rollout`: one a rollout, key: its number."""
+    TRIGGER = "trigger"
+    """`domain.retraining`: one a cause, key: the hash of the cause."""
+    ALARM = "alarm"
+    """`domain.alarms`: one an alarm, key: its name."""
+    DETECTOR = "detector"
+    """Memory of a sequential test, key: its name."""
+    ACCEPTED = "accepted"
+    """The level at which a model was first accepted, key: metric; never reset by a retraining."""
+    DRIFT = "drift"
+    """The latest verdicts on drift, key: window."""
+    CURSOR = "cursor"
+    """How far a duty of the controller has come, key: its name."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A document as it is stored."""
+
+    kind: StateKind
+    model: str
+    key: str
+    text: str
+    revision: int
+    """From 1; rises with every change."""
+    changed_at: datetime
+
+
+@dataclass(frozen=True)
+class Put:
+    """A document to write."""
+
+    kind: StateKind
+    model: str
+    key: str
+    text: str
+    expected: int
+    """The revision that was read; 0 when there was none."""
+
+
+class StateStore(Protocol):
+    """SQLite embedded, PostgreSQL on a cluster.
+
+    Every method may raise UnavailableError: the database does not answer.
+    """
+
+    def get(self, kind: StateKind, model: str, key: str = "") -> Kept | None:
+        """One document."""
+        ...
+
+    def kept(self, kind: StateKind, model: str | None = None) -> list[Kept]:
+        """All of a kind, the latest change first."""
+        ...
+
+    def apply(
+        self, now: datetime, puts: Sequence[Put] = (), decisions: Sequence[DecisionEntry] = ()
+    ) -> list[Decision]:
+        """Write documents and decisions in one transaction, wholly or not at all.
+
+        Answers the decisions as they are in the log; one whose key is there already is answered
+        as it was first written.
+
+        Raises:
+            ConflictError: a document is not at the expected revision; nothing was written.
+        """
+        ...
+
+    def decisions(
+        self,
+        model: str,
+        *,
+        since: datetime | None = None,
+        kinds: Sequence[DecisionKind] = (),
+        limit: int | None = None,
+    ) -> list[Decision]:
+        """The log, oldest first; with a limit the newest so many."""
+        ...
