@@ -4,18 +4,21 @@ Nothing heavy is imported until a part is asked for, so that `--help` stays quic
 """
 
 import os
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from heliotrope.clock import clock_of
 from heliotrope.settings import Settings
 
 if TYPE_CHECKING:
     from heliotrope.adapters.embedded.run_log import FileRunLog
     from heliotrope.adapters.embedded.runs import EmbeddedRuns
+    from heliotrope.adapters.sql_state import SqlStateStore
     from heliotrope.domain.lineage import CodeIdentity
     from heliotrope.domain.snapshot import SnapshotRef
     from heliotrope.ports import (
@@ -50,6 +53,13 @@ class Platform:
 
         self.settings.home.mkdir(parents=True, exist_ok=True)
         return MlflowRegistry(self.settings.tracking_uri, patience=self.settings.patience)
+
+    @cached_property
+    def state(self) -> "SqlStateStore":
+        """What the controller remembers."""
+        from heliotrope.adapters.sql_state import SqlStateStore
+
+        return SqlStateStore(self.settings.state_url, patience=self.settings.patience)
 
     @cached_property
     def snapshots(self) -> "SnapshotStore":
@@ -100,6 +110,12 @@ class Platform:
         """Downloaded versions; they never change."""
         return self.settings.home / "served"
 
+    def source_reader(self, spec: "ModelSpec") -> "SourceReader":
+        """What a spec's source says, with the labelled log where the spec wants it."""
+        from heliotrope.adapters.joined_source import JoinedSource
+
+        return JoinedSource(self.reader, self.settings.store, spec)
+
     def training_data(self, ref: "SnapshotRef", spec: "ModelSpec") -> "TrainingData":
         """A snapshot to train on."""
         from heliotrope.adapters.training_data import SnapshotTrainingData
@@ -147,7 +163,7 @@ def platform() -> Platform:
 
 
 def _now() -> datetime:
-    return datetime.now(UTC)
+    return clock_of(os.environ).now()
 
 
 def training_step(name: str, spec: str, run_key: str) -> AbstractContextManager["TrainingRun"]:
@@ -175,12 +191,11 @@ def report_training(spec: str, run_key: str, state: str, message: str, summary: 
     from heliotrope.service.run_outcome import REPORT, finish, outcome_markdown
     from heliotrope.spec import parse_spec
 
-    began = _now()
+    began = time.perf_counter()
     here = platform()
     model = parse_spec(spec).name
     log = here.run_log(run_key)
     outcome = finish(model, run_key, state, message, log, lambda: here.registry)
     summary.write_text(outcome_markdown(outcome))
-    ended, text = _now(), outcome.outcome.replace("_", " ")
-    took = (ended - began).total_seconds()
-    log.add(RunEvent(at=ended, step=REPORT, kind=EventKind.FINISHED, text=text, seconds=took))
+    text, took = outcome.outcome.replace("_", " "), time.perf_counter() - began
+    log.add(RunEvent(at=_now(), step=REPORT, kind=EventKind.FINISHED, text=text, seconds=took))

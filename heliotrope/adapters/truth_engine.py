@@ -94,6 +94,10 @@ class TruthEngine(ABC):
         with self._given(predictions) as known, self._given(labels) as told:
             return self._cells(known, told, plan, entities)
 
+    def events(self, files: Sequence[str], types: dict[str, str]) -> Any:
+        """Parquet files of an event table as one Ibis table; without files, one with no row."""
+        return self._files(files, types)
+
     def recompute(
         self, prediction_files: Sequence[str], label_files: Sequence[str], plan: TruthPlan
     ) -> dict[str, Any]:

@@ -73,7 +73,9 @@ class TrainingRun:
     def take_snapshot(self, cause: str, out: Path) -> SnapshotRef:
         """First step: snapshot the source, open the MLflow run."""
         self._start(cause)
-        ref = take_snapshot(self.spec, self._tools.reader, self._tools.snapshots, self._now())
+        ref = take_snapshot(
+            self.spec, self._tools.source_reader(self.spec), self._tools.snapshots, self._now()
+        )
         _write(out, ref.to_json())
         registry, run_id = self._mlflow()
         registry.log(

@@ -87,9 +87,8 @@ class TrainingTools(Protocol):
         """Immutable data."""
         ...
 
-    @property
-    def reader(self) -> SourceReader:
-        """The source."""
+    def source_reader(self, spec: ModelSpec) -> SourceReader:
+        """Reads a spec's source, and the labelled log where the spec wants it."""
         ...
 
     @property

@@ -41,6 +41,10 @@ class Source(Part):
     """Of a CSV file."""
     version: int | None = Field(default=None, ge=0)
     """Of a Delta table; the newest when left out."""
+    predictions: bool = False
+    """Whether answered requests whose labels came are added: features as the predictor saw them,
+    the event time being that of the answer. So a retraining learns what changed since the source
+    was written. A row of the source wins over a prediction of the same entity key."""
 
     @model_validator(mode="after")
     def _format_known(self) -> Self:
