@@ -24,8 +24,8 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from heliotrope.domain.spool_format import PROTOCOLS
-from heliotrope.telemetry import catalogue
-from heliotrope.telemetry.catalogue import Metric, MetricType, Owner, owned_by
+from heliotrope.telemetry import predictor_metrics as known
+from heliotrope.telemetry.metric import Metric, MetricType
 from heliotrope.vocabulary import Role, Task
 from predictors.loading import LoadedModel
 from predictors.spool import Spool
@@ -76,8 +76,8 @@ class PredictorMetrics(Collector):
         self._spool = spool
         self.requests: Counter[tuple[str, int]] = Counter({(p, 200): 0 for p in PROTOCOLS})
         self._outcomes = [0] * len(self._classes)
-        self._latency = {p: Histogram(catalogue.LATENCY.buckets) for p in PROTOCOLS}
-        self._score = Histogram(catalogue.SCORE.buckets)
+        self._latency = {p: Histogram(known.LATENCY.buckets) for p in PROTOCOLS}
+        self._score = Histogram(known.SCORE.buckets)
 
     def answered(
         self,
@@ -100,27 +100,27 @@ class PredictorMetrics(Collector):
 
     def collect(self) -> Iterator[Family]:
         """Every metric of the catalogue that a predictor owns."""
-        for metric in owned_by(Owner.PREDICTOR):
+        for metric in known.PREDICTOR_METRICS:
             yield _family(metric, self._samples(metric))
 
     def _samples(self, metric: Metric) -> Samples:
         model, version, role = self._labels
         own: dict[str, Samples] = {
-            catalogue.PREDICTOR_INFO.name: [((*self._labels, str(self._task)), 1)],
-            catalogue.PREDICTOR_READY.name: [(self._labels, int(self.ready))],
-            catalogue.REQUESTS.name: [
+            known.PREDICTOR_INFO.name: [((*self._labels, str(self._task)), 1)],
+            known.PREDICTOR_READY.name: [(self._labels, int(self.ready))],
+            known.REQUESTS.name: [
                 ((*self._labels, protocol, str(code)), count)
                 for (protocol, code), count in list(self.requests.items())
             ],
-            catalogue.PREDICTIONS.name: [
+            known.PREDICTIONS.name: [
                 ((model, name, version, role), count)
                 for name, count in zip(self._classes, self._outcomes, strict=True)
             ],
-            catalogue.LATENCY.name: [
+            known.LATENCY.name: [
                 ((*self._labels, protocol), histogram)
                 for protocol, histogram in self._latency.items()
             ],
-            catalogue.SCORE.name: (
+            known.SCORE.name: (
                 [] if self._task is Task.REGRESSION else [(self._labels, self._score)]
             ),
         }
@@ -132,17 +132,17 @@ class PredictorMetrics(Collector):
             return []
         oldest = spool.oldest_at
         own: dict[str, Samples] = {
-            catalogue.SPOOL_ROWS.name: [((model,), spool.rows)],
-            catalogue.SPOOL_BYTES.name: [((model,), spool.size)],
-            catalogue.SPOOL_LIMIT.name: [((model,), spool.options.max_bytes)],
-            catalogue.SPOOL_AGE.name: [
+            known.SPOOL_ROWS.name: [((model,), spool.rows)],
+            known.SPOOL_BYTES.name: [((model,), spool.size)],
+            known.SPOOL_LIMIT.name: [((model,), spool.options.max_bytes)],
+            known.SPOOL_AGE.name: [
                 ((model,), 0.0 if oldest is None else max(0.0, time.time() - oldest))
             ],
-            catalogue.SPOOL_WRITABLE.name: [((model,), int(spool.writable))],
-            catalogue.SPOOL_LOST.name: [
+            known.SPOOL_WRITABLE.name: [((model,), int(spool.writable))],
+            known.SPOOL_LOST.name: [
                 ((model, reason), count) for reason, count in sorted(spool.lost.items())
             ],
-            catalogue.SPOOL_DAMAGED.name: [
+            known.SPOOL_DAMAGED.name: [
                 ((model, "corrupt"), spool.damaged_bytes),
                 ((model, "torn"), spool.torn_bytes),
             ],

@@ -19,8 +19,8 @@ from urllib.parse import parse_qs
 
 from heliotrope import vocabulary as names
 from heliotrope.adapters.asgi import Held, Receive, Refusal, Reply, Request, Scope, Send
-from heliotrope.adapters.collector_exposition import exposition
 from heliotrope.adapters.event_store import valid_model
+from heliotrope.adapters.exposition import exposition
 from heliotrope.domain.label_formats import UploadError, UploadFormat, parse_upload
 from heliotrope.domain.labels import (
     Judged,
@@ -37,6 +37,7 @@ from heliotrope.service.collecting import LabelAnswer, ModelBook, Parcel
 from heliotrope.service.collector_lanes import CollectorLanes, CollectorLimits
 from heliotrope.service.group_commit import ByteBudget
 from heliotrope.telemetry import collector_metrics as metrics
+from heliotrope.telemetry.board import Board
 
 logger = logging.getLogger("heliotrope.collector")
 INLINE_BYTES = 16_384
@@ -65,7 +66,7 @@ class CollectorApp:
         specs: Sequence[LabelContract],
         ring: tokens.TokenRing,
         limits: CollectorLimits,
-        counts: metrics.CollectorCounts,
+        counts: Board,
         upkeep: Callable[[], None] | None = None,
         upkeep_seconds: float = 60.0,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,

@@ -21,6 +21,7 @@ from heliotrope.adapters.delta_tables import LostRace, lost_races, open_table, s
 from heliotrope.adapters.event_store import KINDS, DeltaEventStore
 from heliotrope.errors import UnavailableError
 from heliotrope.telemetry import collector_metrics as metrics
+from heliotrope.telemetry.board import Board
 
 logger = logging.getLogger("heliotrope.upkeep")
 LOCK_FILE = "upkeep.lock"
@@ -51,7 +52,7 @@ class EventUpkeep:
         store: DeltaEventStore,
         root: str,
         policy: UpkeepPolicy,
-        counts: metrics.CollectorCounts,
+        counts: Board,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store, self._policy, self._counts, self._now = store, policy, counts, now

@@ -46,19 +46,23 @@ def collector(
 
     What it answers with 200 is in the store. See docs/guarantees.md.
     """
+    import os
+
     from heliotrope.adapters.collector_app import CollectorApp
     from heliotrope.adapters.collector_server import serve
     from heliotrope.adapters.delta_tables import TablePolicy
     from heliotrope.adapters.event_store import DeltaEventStore
     from heliotrope.adapters.event_upkeep import EventUpkeep, UpkeepPolicy
+    from heliotrope.clock import clock_of
     from heliotrope.service.collector_lanes import CollectorLimits
-    from heliotrope.telemetry.collector_metrics import CollectorCounts
+    from heliotrope.telemetry.board import Board
+    from heliotrope.telemetry.collector_metrics import COLLECTOR_METRICS
 
     root, ring = _place(store, token_file)
     events = DeltaEventStore(root, TablePolicy(log_hours=log_hours))
-    counts = CollectorCounts()
+    counts, clock = Board(COLLECTOR_METRICS), clock_of(os.environ)
     policy = UpkeepPolicy(deep_seconds=vacuum_seconds, keep_days=keep_days)
-    upkeep = EventUpkeep(events, root, policy, counts)
+    upkeep = EventUpkeep(events, root, policy, counts, clock.now)
     app = CollectorApp(
         events,
         _contracts(spec),
@@ -67,6 +71,7 @@ def collector(
         counts,
         upkeep.run if upkeep_seconds else None,
         upkeep_seconds,
+        lambda: clock.now_ns() // 1000,
     )
     serve(app, host, port, lambda url: typer.echo(f"Collector at {url}, store {root}."))
 

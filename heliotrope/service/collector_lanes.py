@@ -21,6 +21,7 @@ from heliotrope.service.collecting import (
 )
 from heliotrope.service.group_commit import Lane
 from heliotrope.telemetry import collector_metrics as metrics
+from heliotrope.telemetry.board import Board
 
 Answers = TypeVar("Answers")
 
@@ -50,7 +51,7 @@ class CollectorLanes:
     def __init__(
         self,
         store: EventStore,
-        counts: metrics.CollectorCounts,
+        counts: Board,
         limits: CollectorLimits,
         clock: Callable[[], int],
     ) -> None:

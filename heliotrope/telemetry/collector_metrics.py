@@ -1,10 +1,6 @@
 """The metrics a collector exposes, part of the one catalogue."""
 
-from bisect import bisect_left
-from collections import Counter
-from threading import Lock
-
-from heliotrope.telemetry.catalogue import Metric, MetricType, Owner
+from heliotrope.telemetry.metric import Metric, MetricType, Owner
 
 COMMIT_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Seconds; a commit of a small group takes about 0.03."""
@@ -120,61 +116,3 @@ COLLECTOR_METRICS: tuple[Metric, ...] = (
     WAITING_LIMIT,
     UPKEEP,
 )
-
-
-class Observed:
-    """Values of one histogram's series."""
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-
-    def add(self, value: float) -> None:
-        """Count one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
-
-
-class CollectorCounts:
-    """The numbers behind the metrics; any thread may add."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self.values: dict[str, Counter[tuple[str, ...]]] = {
-            metric.name: Counter()
-            for metric in COLLECTOR_METRICS
-            if metric.type is not MetricType.HISTOGRAM
-        }
-        self.observed: dict[str, dict[tuple[str, ...], Observed]] = {
-            metric.name: {} for metric in COLLECTOR_METRICS if metric.type is MetricType.HISTOGRAM
-        }
-
-    def add(self, metric: Metric, *labels: str, by: int = 1) -> None:
-        """Raise a counter."""
-        with self._lock:
-            self.values[metric.name][labels] += by
-
-    def set(self, metric: Metric, value: int) -> None:
-        """Set a gauge that has no labels."""
-        with self._lock:
-            self.values[metric.name][()] = value
-
-    def observe(self, metric: Metric, value: float, *labels: str) -> None:
-        """Count a value in a histogram."""
-        with self._lock:
-            series = self.observed[metric.name].setdefault(labels, Observed(metric.buckets))
-            series.add(value)
-
-    def snapshot(self, metric: Metric) -> list[tuple[tuple[str, ...], int]]:
-        """A counter's or gauge's series."""
-        with self._lock:
-            return list(self.values[metric.name].items())
-
-    def histograms(self, metric: Metric) -> list[tuple[tuple[str, ...], list[int], float]]:
-        """A histogram's series: labels, counts by bucket, sum."""
-        with self._lock:
-            return [
-                (labels, list(series.counts), series.sum)
-                for labels, series in self.observed[metric.name].items()
-            ]

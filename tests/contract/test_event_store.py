@@ -30,6 +30,7 @@ from heliotrope.service.collecting import (
 )
 from heliotrope.spec.features import Feature, FeatureType
 from heliotrope.telemetry import collector_metrics as metrics
+from heliotrope.telemetry.board import Board
 from heliotrope.vocabulary import Role, Task
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -323,7 +324,7 @@ def test_a_store_that_takes_no_writes_says_so_and_goes_on_later(tmp_path: Path) 
 
 
 def upkeep(store: DeltaEventStore, root: Path, policy: UpkeepPolicy) -> EventUpkeep:
-    return EventUpkeep(store, str(root), policy, metrics.CollectorCounts(), lambda: NOON)
+    return EventUpkeep(store, str(root), policy, Board(metrics.COLLECTOR_METRICS), lambda: NOON)
 
 
 def test_compaction_beside_a_writer_and_a_reader_keeps_every_row(tmp_path: Path) -> None:

@@ -27,7 +27,8 @@ from heliotrope.errors import UnavailableError
 from heliotrope.service.collector_lanes import CollectorLimits
 from heliotrope.service.tokens import TokenRing
 from heliotrope.spec.features import Feature, FeatureType
-from heliotrope.telemetry.collector_metrics import COLLECTOR_METRICS, CollectorCounts
+from heliotrope.telemetry.board import Board
+from heliotrope.telemetry.collector_metrics import COLLECTOR_METRICS
 from heliotrope.vocabulary import Role, Task
 
 TOKEN = "token-for-everything"
@@ -62,7 +63,7 @@ def play(folder: Path, scenario: Scenario, limits: CollectorLimits | None = None
         [LOANS],
         RING,
         limits or CollectorLimits(commit_seconds=0.01),
-        CollectorCounts(),
+        Board(COLLECTOR_METRICS),
     )
 
     async def run() -> None:

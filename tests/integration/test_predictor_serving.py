@@ -20,7 +20,8 @@ from bench.standin import build_model, loan_features, loan_rows
 from heliotrope.domain.encoding import encode_rows
 from heliotrope.domain.serving import ServingContract
 from heliotrope.service.spool_reading import SpoolReader
-from heliotrope.telemetry.catalogue import Owner, owned_by
+from heliotrope.telemetry.catalogue import owned_by
+from heliotrope.telemetry.metric import Owner
 from predictors.loading import load_model
 
 V1, V2 = "/v1/models/loans:predict", "/v2/models/loans/infer"
