@@ -4,21 +4,34 @@ A story of weeks is told in minutes by handing all processes one clock file. Pol
 label delays then stay as they are in the spec, and only the clock runs faster.
 """
 
+import fcntl
+import math
 import mmap
 import os
 import struct
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
 from heliotrope.errors import UsageError
 from heliotrope.vocabulary import ENV_CLOCK
 
-_LAYOUT = struct.Struct("<Qqqd")
-"""Sequence (odd while it is written), the machine's ns, the simulated ns at that moment, speed."""
+_MAGIC = b"HELIOCLK"
+_HEAD = struct.Struct("@8sQ")
+"""Magic, and a number that rises with each setting; odd ones are in the second slot."""
+_SEQUENCE = struct.Struct("@Q")
+"""Native, so that it is read and written in one piece."""
+_SLOT = struct.Struct("@qqd")
+"""The machine's ns, the simulated ns at that moment, speed."""
+_SLOTS_AT = (_HEAD.size, _HEAD.size + _SLOT.size)
+_BYTES = _HEAD.size + 2 * _SLOT.size
 _TRIES = 1000
+_FASTEST = 1e9
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+"""Nanoseconds of later ones soon outgrow 64 bits."""
 
 
 class Clock(Protocol):
@@ -36,19 +49,19 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clock."""
 
+    # The builtin itself: a predictor asks for each request, and a frame would cost as much again.
+    now_ns = staticmethod(time.time_ns)
+
     def now(self) -> datetime:
         """The time, to the microsecond."""
         return datetime.now(UTC)
-
-    def now_ns(self) -> int:
-        """Nanoseconds since 1970."""
-        return time.time_ns()
 
 
 class SimulatedClock:
     """A clock that starts anywhere, runs at any speed and may be paused; shared through a file.
 
-    Reading costs about a microsecond, so a predictor may ask it for each request.
+    Reading costs about a microsecond, so a predictor may ask it for each request. A writer that
+    is stopped or dies midway changes nothing: the setting before stays in force.
 
     Args:
         path: written by `set_clock`.
@@ -60,19 +73,24 @@ class SimulatedClock:
     def __init__(self, path: Path) -> None:
         try:
             with path.open("rb") as file:
-                self._map = mmap.mmap(file.fileno(), _LAYOUT.size, access=mmap.ACCESS_READ)
+                self._map = mmap.mmap(file.fileno(), _BYTES, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
-            raise UsageError(
-                f"{ENV_CLOCK} must be a clock file, made by `heliotrope up`. Got {path}: {error}."
-            ) from error
+            raise _no_clock(path, str(error)) from error
+        magic, _ = _HEAD.unpack_from(self._map)
+        _, simulated, speed = self.read()
+        if magic != _MAGIC or not _is_setting(simulated, speed):
+            raise _no_clock(path, "it holds something else")
 
     def read(self) -> tuple[int, int, float]:
         """The machine's and the simulated nanoseconds when it was last set, and the speed."""
+        memory = self._map
         for _ in range(_TRIES):
-            before, real, simulated, speed = _LAYOUT.unpack_from(self._map)
-            if before % 2 == 0 and _LAYOUT.unpack_from(self._map)[0] == before:
-                return real, simulated, speed
-        raise UsageError("The clock file must not be written all the time. Its writer died midway.")
+            (before,) = _SEQUENCE.unpack_from(memory, 8)
+            found: tuple[int, int, float] = _SLOT.unpack_from(memory, _SLOTS_AT[before & 1])
+            # The slot in force is left alone until two settings later.
+            if _SEQUENCE.unpack_from(memory, 8)[0] == before:
+                return found
+        raise UsageError("The clock must be set less often than it is read. Got no quiet moment.")
 
     def now_ns(self) -> int:
         """Nanoseconds since 1970."""
@@ -81,7 +99,7 @@ class SimulatedClock:
 
     def now(self) -> datetime:
         """The time, to the microsecond."""
-        return datetime.fromtimestamp(self.now_ns() // 1000 / 1e6, UTC)
+        return _EPOCH + timedelta(microseconds=self.now_ns() // 1000)
 
     @property
     def speed(self) -> float:
@@ -89,8 +107,24 @@ class SimulatedClock:
         return self.read()[2]
 
 
+def _ns(at: datetime) -> int:
+    return (at - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def _is_setting(simulated: int, speed: float) -> bool:
+    return 0 <= simulated <= _ns(_LATEST) and math.isfinite(speed) and 0 <= speed <= _FASTEST
+
+
+def _no_clock(path: Path, why: str) -> UsageError:
+    return UsageError(
+        f"{ENV_CLOCK} must be a clock file, made by `heliotrope up`. Got {path}: {why}."
+    )
+
+
 def set_clock(path: Path, speed: float, at: datetime | None = None) -> None:
-    """Make a clock file, or change its speed (0 pauses it), or move it. For one writer at a time.
+    """Make a clock file, or change its speed (0 pauses it), or move it.
+
+    Writers take turns by a lock on the file; readers never wait.
 
     Args:
         path: of the file.
@@ -98,7 +132,8 @@ def set_clock(path: Path, speed: float, at: datetime | None = None) -> None:
         at: the simulated time from now on; None goes on from where it is.
 
     Raises:
-        UsageError: the speed is negative, or there is no time to go on from.
+        UsageError: the speed is negative, there is no time to go on from, the time is not from 1970
+            to 2199 or names no zone, or the file is there and no clock.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "clock"
@@ -106,22 +141,31 @@ def set_clock(path: Path, speed: float, at: datetime | None = None) -> None:
     >>> SimulatedClock(file).now().isoformat()
     '2026-01-01T00:00:00+00:00'
     """
-    if not 0 <= speed <= 1e9:
+    if not 0 <= speed <= _FASTEST:
         raise UsageError(f"A clock's speed must be from 0 to 1e9. Got {speed}.")
-    if at is None and not path.exists():
-        raise UsageError(f"A new clock must be given a time. Got none for {path}.")
-    simulated = SimulatedClock(path).now_ns() if at is None else int(at.timestamp() * 1e6) * 1000
+    if at is not None and (at.tzinfo is None or not _EPOCH <= at < _LATEST):
+        raise UsageError(f"A clock's time must be from 1970 to 2199, with its zone. Got {at}.")
+    simulated = None if at is None else _ns(at)
     if not path.exists():
+        if simulated is None:
+            raise UsageError(f"A new clock must be given a time. Got none for {path}.")
+        slot = _SLOT.pack(time.time_ns(), simulated, speed)
         fresh = path.with_name(f"{path.name}.{os.getpid()}")
-        fresh.write_bytes(_LAYOUT.pack(0, time.time_ns(), simulated, speed))
+        fresh.write_bytes(_HEAD.pack(_MAGIC, 0) + slot + slot)
         fresh.replace(path)
         return
-    with path.open("r+b") as file, mmap.mmap(file.fileno(), _LAYOUT.size) as memory:
-        # In place, since readers keep the file mapped; an odd sequence tells them to look again.
-        sequence = _LAYOUT.unpack_from(memory)[0] | 1
-        struct.pack_into("<Q", memory, 0, sequence)
-        struct.pack_into("<qqd", memory, 8, time.time_ns(), simulated, speed)
-        struct.pack_into("<Q", memory, 0, sequence + 1)
+    # In place, since readers keep the file mapped.
+    with path.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        clock = SimulatedClock(path)
+        real, before, old_speed = clock.read()
+        at_ns = time.time_ns()
+        if simulated is None:
+            simulated = before + int((at_ns - real) * old_speed)
+        with mmap.mmap(file.fileno(), _BYTES) as memory:
+            following = _SEQUENCE.unpack_from(memory, 8)[0] + 1
+            _SLOT.pack_into(memory, _SLOTS_AT[following & 1], at_ns, simulated, speed)
+            _SEQUENCE.pack_into(memory, 8, following)
 
 
 def clock_of(environ: Mapping[str, str]) -> Clock:

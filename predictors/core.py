@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +55,11 @@ def check_request_id(given: object, field: str) -> str:
 
 
 class PredictionCore:
-    """Answers encoded rows for one model."""
+    """Answers encoded rows for one model.
+
+    Predictions are stamped with `now_ns`, which a simulated clock may tell; request ids, latency
+    and the spool's own ages are the machine's.
+    """
 
     def __init__(
         self,
@@ -63,6 +68,7 @@ class PredictionCore:
         metrics: PredictorMetrics,
         spool: Spool | None,
         max_rows: int,
+        now_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self.name = name
         self.contract = loaded.contract
@@ -72,6 +78,7 @@ class PredictionCore:
         self.max_rows = max_rows
         self.score = loaded.scorer.score
         self._spool = spool
+        self._now_ns = now_ns
         binary = loaded.contract.task is Task.BINARY
         self._threshold = loaded.contract.threshold if binary else None
 
@@ -136,7 +143,7 @@ class PredictionCore:
                 scores,
                 positions,
                 entity_keys,
-                time.time_ns(),
+                self._now_ns(),
                 latency,
             )
         self.metrics.answered(protocol, latency * 1e-9, scores, positions)

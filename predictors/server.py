@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import os
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.rest.server import RESTServer
 from prometheus_client import REGISTRY
 
+from heliotrope.clock import clock_of
 from predictors.answering import RestAnswers
 from predictors.core import PredictionCore
 from predictors.hot import HotPaths, HotProtocol
@@ -125,8 +127,9 @@ def serve(settings: PredictorSettings, loaded: LoadedModel) -> None:
 
     Raises:
         ConflictError: another process writes the spool.
-        UsageError: the spool's budget is too small.
+        UsageError: the spool's budget is too small, or HELIOTROPE_CLOCK names no clock.
     """
+    now_ns = clock_of(os.environ).now_ns
     spool = None
     if settings.spool_dir is not None:
         options = SpoolOptions(
@@ -138,7 +141,9 @@ def serve(settings: PredictorSettings, loaded: LoadedModel) -> None:
         spool = Spool(options, loaded.contract, loaded.version, settings.role)
     try:
         metrics = PredictorMetrics(settings.model_name, loaded, settings.role, spool)
-        core = PredictionCore(settings.model_name, loaded, metrics, spool, settings.max_rows)
+        core = PredictionCore(
+            settings.model_name, loaded, metrics, spool, settings.max_rows, now_ns
+        )
         server = PredictorServer(settings, TabularModel(core))
         quiet_logs(settings.access_log)
         REGISTRY.register(metrics)

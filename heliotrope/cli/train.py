@@ -27,17 +27,18 @@ def train(
     Exit codes: 0 registered, or not accepted by the gate (5 with --require-pass); 2 the spec is
     wrong; 4 the data has a fatal fault; 1 a step broke; 130 interrupted.
     """
+    import os
     import secrets
-    from datetime import UTC, datetime
 
     from heliotrope.bootstrap import platform
     from heliotrope.cli.run_view import RunView
+    from heliotrope.clock import clock_of
     from heliotrope.service.training_launch import Launch, launch_training, name_run
     from heliotrope.spec import load_spec
 
     spec = load_spec(spec_file)
     here = platform()
-    run_key = name_run(spec, datetime.now(UTC), secrets.token_hex(3))
+    run_key = name_run(spec, clock_of(os.environ).now(), secrets.token_hex(3))
     launch = Launch(spec=spec, run_key=run_key, cause=cause, python_path=spec_file.resolve().parent)
     with RunView(spec.name, quiet=json_output) as view:
         outcome = launch_training(launch, here.runs, lambda: here.registry, view.show)

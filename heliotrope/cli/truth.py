@@ -1,6 +1,7 @@
 """`heliotrope truth MODEL`: how right a model was, window by window, as far as labels tell."""
 
 import math
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,11 +43,12 @@ def truth(
     """
     from heliotrope.adapters.truth_access import TruthEngineName, open_truth
     from heliotrope.bootstrap import platform
+    from heliotrope.clock import clock_of
     from heliotrope.errors import ConflictError, UsageError
 
     if engine not in list(TruthEngineName):
         raise UsageError(f"--engine must be duckdb or spark. Got {engine!r}.")
-    now = datetime.now(UTC)
+    now = clock_of(os.environ).now()
     start = None if since is None else parse_since(since, now)
     here = platform()
     spec = spec_of(model, spec_file)

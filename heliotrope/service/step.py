@@ -3,6 +3,7 @@
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,24 +54,24 @@ def run_step(
         now: the clock.
         record: keeps an outcome where the exit handler finds it; must not raise.
     """
-    began = now()
-    log.add(RunEvent(at=began, step=name, kind=EventKind.STARTED))
+    # What a step takes is the machine's own time, whatever clock stamps it.
+    began = time.perf_counter()
+    log.add(RunEvent(at=now(), step=name, kind=EventKind.STARTED))
     saying = Saying()
     with _interruptible():
         try:
             yield saying
         except BaseException as error:
-            ended = now()
             text, kind = _words(error), type(error).__name__
             _add_last(
                 log,
                 RunEvent(
-                    at=ended,
+                    at=now(),
                     step=name,
                     kind=EventKind.FAILED,
                     text=text,
                     error=kind,
-                    seconds=(ended - began).total_seconds(),
+                    seconds=time.perf_counter() - began,
                 ),
             )
             record(
@@ -86,14 +87,13 @@ def run_step(
             raise
     if saying.outcome is not None:
         record(saying.outcome)
-    ended = now()
     log.add(
         RunEvent(
-            at=ended,
+            at=now(),
             step=name,
             kind=EventKind.FINISHED,
             text=saying.text,
-            seconds=(ended - began).total_seconds(),
+            seconds=time.perf_counter() - began,
         )
     )
 
