@@ -1,7 +1,7 @@
 """Where things run, parsed once at the edge from the environment."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from heliotrope import vocabulary as names
@@ -25,12 +25,19 @@ class Settings:
     tracking_uri: str
     """MLflow's."""
     patience: float = DEFAULT_PATIENCE
-    """Seconds that MLflow is asked again while it does not answer."""
+    """Seconds that MLflow, and the state's database, are asked again while they do not answer."""
+    state: str | None = field(default=None, repr=False)
+    """URL of the controller's database, which may hold a password; None is a file at home."""
+
+    @property
+    def state_url(self) -> str:
+        """Where the controller's state is, as SQLAlchemy writes it."""
+        return self.state or f"sqlite:///{self.home / 'state.db'}"
 
     @classmethod
     def parse(cls, environ: Mapping[str, str], cwd: Path) -> "Settings":
-        """Read `HELIOTROPE_HOME` (./.heliotrope), `HELIOTROPE_STORE`, `HELIOTROPE_PATIENCE` and
-        `MLFLOW_TRACKING_URI`.
+        """Read `HELIOTROPE_HOME` (./.heliotrope), `HELIOTROPE_STORE`, `HELIOTROPE_STATE`,
+        `HELIOTROPE_PATIENCE` and `MLFLOW_TRACKING_URI`.
 
         Raises:
             UsageError: the patience is no number of seconds.
@@ -42,6 +49,7 @@ class Settings:
             store=environ.get(names.ENV_STORE) or str(home / "store"),
             tracking_uri=environ.get(names.ENV_TRACKING) or f"sqlite:///{home / 'mlflow.db'}",
             patience=_seconds(environ.get(names.ENV_PATIENCE) or str(DEFAULT_PATIENCE)),
+            state=environ.get(names.ENV_STATE) or None,
         )
 
     def environment(self) -> dict[str, str]:
@@ -51,6 +59,7 @@ class Settings:
             names.ENV_STORE: self.store,
             names.ENV_TRACKING: self.tracking_uri,
             names.ENV_PATIENCE: f"{self.patience:g}",
+            **({names.ENV_STATE: self.state} if self.state else {}),
         }
 
 

@@ -90,3 +90,8 @@ class StateStore(Protocol):
     ) -> list[Decision]:
         """The log, oldest first; with a limit the newest so many."""
         ...
+
+    def head(self, model: str) -> tuple[int, str]:
+        """Number and hash of the newest entry, kept beside the log so that an end that was cut
+        off is found; number 0 when there is none."""
+        ...
