@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Trainer,
         TrainingData,
     )
+    from heliotrope.ports.outcomes import OutcomeReader
     from heliotrope.service.recorded_training import RecordedTraining
     from heliotrope.service.training_run import TrainingRun
     from heliotrope.service.training_tools import Reports, TrainedPipeline
@@ -67,6 +68,13 @@ class Platform:
         from heliotrope.adapters.delta_store import DeltaSnapshotStore
 
         return DeltaSnapshotStore(self.settings.store)
+
+    @cached_property
+    def outcomes(self) -> "OutcomeReader":
+        """Windows of the event tables."""
+        from heliotrope.adapters.event_reader import DeltaOutcomeReader
+
+        return DeltaOutcomeReader(self.settings.store)
 
     @cached_property
     def reader(self) -> "SourceReader":

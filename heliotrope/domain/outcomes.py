@@ -6,7 +6,7 @@ there is NaN. Every row is a prediction once, as `domain.truth` counts them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ Places = npt.NDArray[np.int32]
 Times = npt.NDArray[np.datetime64]
 Texts = npt.NDArray[np.object_]
 Mask = npt.NDArray[np.bool_]
+_Columns = TypeVar("_Columns", bound="Outcomes | PairedOutcomes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +121,7 @@ class PairedOutcomes:
         return _taken(self, rows)
 
 
-def _taken(columns: Any, rows: Any) -> Any:
+def _taken(columns: _Columns, rows: Any) -> _Columns:
     kept: dict[str, Any] = {}
     for part in fields(columns):
         value = getattr(columns, part.name)

@@ -28,7 +28,7 @@ BIGGEST = 1e15
 cannot be judged."""
 
 
-def prediction_rows(raw: Any, plan: TruthPlan, micros: Micros) -> Any:
+def prediction_rows(raw: Any, plan: TruthPlan, micros: Micros, carried: Sequence[str] = ()) -> Any:
     """One row a prediction: key, `at` (microseconds), `entity`, `called`, `score`, slice codes.
 
     `score` is null where it is missing, not finite or no probability: the row counts as predicted
@@ -39,6 +39,7 @@ def prediction_rows(raw: Any, plan: TruthPlan, micros: Micros) -> Any:
         raw: `predictions/<model>`, any part of it; columns that old files lack count as missing.
         plan: of the model.
         micros: the engine's.
+        carried: columns of the raw rows to keep as they are.
     """
     raw = with_columns(raw, PREDICTION_COLUMNS, [axis.column for axis in plan.axes])
     named = raw.filter(raw.prediction_id.notnull() & raw.predicted_at.notnull())
@@ -59,6 +60,7 @@ def prediction_rows(raw: Any, plan: TruthPlan, micros: Micros) -> Any:
             column: _slice_code(named[axis.column], axis)
             for column, axis in zip(plan.slice_columns, plan.axes, strict=True)
         },
+        **{name: named[name] for name in carried},
     )
     missing = [rows[name].isnull() for name in plan.score_columns]
     if missing:
