@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from heliotrope.domain.encoding import FloatMatrix, RowEncoder, show_value
-from heliotrope.vocabulary import Task
+from heliotrope.vocabulary import Role, Task
 from predictors.loading import LoadedModel
 from predictors.metrics import PredictorMetrics
 from predictors.refusals import Refused
@@ -81,6 +81,16 @@ class PredictionCore:
         self._now_ns = now_ns
         binary = loaded.contract.task is Task.BINARY
         self._threshold = loaded.contract.threshold if binary else None
+
+    def change_role(self, role: Role) -> None:
+        """Answer in another role from now on; for the serving thread, between two answers.
+
+        Raises:
+            OSError: the spool refuses; nothing has changed.
+        """
+        if self._spool is not None:
+            self._spool.change_role(role)
+        self.metrics.change_role(role)
 
     def check_rows(self, rows: int, field: str) -> None:
         """Refuse a request with no rows, or with too many."""

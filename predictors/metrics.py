@@ -8,6 +8,7 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -65,19 +66,53 @@ class Histogram:
         return list(zip(names, accumulate(self.counts), strict=True))
 
 
+@dataclass
+class _Counts:
+    """What was counted while the version had one role."""
+
+    requests: Counter[tuple[str, int]]
+    outcomes: list[int]
+    latency: dict[str, Histogram]
+    score: Histogram
+
+
 class PredictorMetrics(Collector):
     """Counts for one model, exposed as the catalogue says."""
 
     def __init__(self, model: str, loaded: LoadedModel, role: Role, spool: Spool | None) -> None:
         self.ready = True
         self._labels = (model, loaded.version, str(role))
+        self._past: dict[tuple[str, str, str], _Counts] = {}
+        """Counts in roles that it no longer has; they stay where they are."""
         self._task = loaded.contract.task
         self._classes = loaded.contract.classes or ("value",)
         self._spool = spool
-        self.requests: Counter[tuple[str, int]] = Counter({(p, 200): 0 for p in PROTOCOLS})
-        self._outcomes = [0] * len(self._classes)
-        self._latency = {p: Histogram(known.LATENCY.buckets) for p in PROTOCOLS}
-        self._score = Histogram(known.SCORE.buckets)
+        self._resume(self._fresh())
+
+    def _fresh(self) -> _Counts:
+        return _Counts(
+            Counter({(p, 200): 0 for p in PROTOCOLS}),
+            [0] * len(self._classes),
+            {p: Histogram(known.LATENCY.buckets) for p in PROTOCOLS},
+            Histogram(known.SCORE.buckets),
+        )
+
+    def _resume(self, counts: _Counts) -> None:
+        # Attributes of their own, since each answer looks them up.
+        self.requests, self._outcomes = counts.requests, counts.outcomes
+        self._latency, self._score = counts.latency, counts.score
+
+    def change_role(self, role: Role) -> None:
+        """Count under another role from now on; for the serving thread.
+
+        What was counted stays under the role it was counted in, as counters must not go back.
+        """
+        model, version, _ = self._labels
+        current = _Counts(self.requests, self._outcomes, self._latency, self._score)
+        self._past[self._labels] = current
+        self._labels = (model, version, str(role))
+        again = self._labels in self._past
+        self._resume(self._past.pop(self._labels) if again else self._fresh())
 
     def answered(
         self,
@@ -104,27 +139,39 @@ class PredictorMetrics(Collector):
             yield _family(metric, self._samples(metric))
 
     def _samples(self, metric: Metric) -> Samples:
-        model, version, role = self._labels
-        own: dict[str, Samples] = {
-            known.PREDICTOR_INFO.name: [((*self._labels, str(self._task)), 1)],
-            known.PREDICTOR_READY.name: [(self._labels, int(self.ready))],
-            known.REQUESTS.name: [
-                ((*self._labels, protocol, str(code)), count)
-                for (protocol, code), count in list(self.requests.items())
-            ],
-            known.PREDICTIONS.name: [
+        if metric.name == known.PREDICTOR_INFO.name:
+            return [((*self._labels, str(self._task)), 1)]
+        if metric.name == known.PREDICTOR_READY.name:
+            return [(self._labels, int(self.ready))]
+        now = _Counts(self.requests, self._outcomes, self._latency, self._score)
+        counted = [
+            self._counted(metric, labels, counts)
+            for labels, counts in [*self._past.items(), (self._labels, now)]
+        ]
+        if None in counted:
+            return self._spool_samples(metric, self._labels[0])
+        return [sample for samples in counted for sample in samples or ()]
+
+    def _counted(
+        self, metric: Metric, labels: tuple[str, str, str], counts: _Counts
+    ) -> Samples | None:
+        """Samples of one role; None where a metric is not of the requests."""
+        model, version, role = labels
+        if metric.name == known.REQUESTS.name:
+            return [
+                ((*labels, protocol, str(code)), count)
+                for (protocol, code), count in list(counts.requests.items())
+            ]
+        if metric.name == known.PREDICTIONS.name:
+            return [
                 ((model, name, version, role), count)
-                for name, count in zip(self._classes, self._outcomes, strict=True)
-            ],
-            known.LATENCY.name: [
-                ((*self._labels, protocol), histogram)
-                for protocol, histogram in self._latency.items()
-            ],
-            known.SCORE.name: (
-                [] if self._task is Task.REGRESSION else [(self._labels, self._score)]
-            ),
-        }
-        return own[metric.name] if metric.name in own else self._spool_samples(metric, model)
+                for name, count in zip(self._classes, counts.outcomes, strict=True)
+            ]
+        if metric.name == known.LATENCY.name:
+            return [((*labels, p), histogram) for p, histogram in counts.latency.items()]
+        if metric.name == known.SCORE.name:
+            return [] if self._task is Task.REGRESSION else [(labels, counts.score)]
+        return None
 
     def _spool_samples(self, metric: Metric, model: str) -> Samples:
         spool = self._spool

@@ -15,6 +15,7 @@ from kserve.protocol.rest.server import RESTServer
 from prometheus_client import REGISTRY
 
 from heliotrope.clock import clock_of
+from heliotrope.vocabulary import Role
 from predictors.answering import RestAnswers
 from predictors.core import PredictionCore
 from predictors.hot import HotPaths, HotProtocol
@@ -22,11 +23,13 @@ from predictors.loading import LoadedModel
 from predictors.metrics import PredictorMetrics
 from predictors.rest import RestApplication
 from predictors.rpc import PredictionServicer, PredictorRpcServer
-from predictors.settings import PredictorSettings
+from predictors.settings import PredictorSettings, read_role
 from predictors.spool import Spool, SpoolOptions
 from predictors.tabular import TabularModel
 
 logger = logging.getLogger("heliotrope.predictor")
+ROLE_SECONDS = 0.2
+"""Between two looks at the role file."""
 
 
 class _DataPlane(DataPlane):  # type: ignore[misc]
@@ -59,6 +62,7 @@ class PredictorServer(ModelServer):  # type: ignore[misc]
         )
         self.settings = settings
         self.model = model
+        self.role = settings.role
         self.dataplane = _DataPlane(self.registered_models, model)
 
     def start(self) -> None:
@@ -97,6 +101,7 @@ class PredictorServer(ModelServer):  # type: ignore[misc]
         self.register_signal_handler()
         rpc = asyncio.create_task(self._grpc_server.start(1))
         rest = asyncio.create_task(self._rest_server.start())
+        watching = asyncio.create_task(self._watch_role())
         done, _ = await asyncio.wait({rpc, rest}, return_when=asyncio.FIRST_COMPLETED)
         self.model.stop()
         if rest in done:
@@ -104,6 +109,38 @@ class PredictorServer(ModelServer):  # type: ignore[misc]
         else:
             self._rest_server._server.should_exit = True
         await asyncio.gather(rpc, rest)
+        watching.cancel()
+
+    async def _watch_role(self) -> None:
+        """Take on the role that the role file names: a promotion needs no new process.
+
+        On the serving loop, so that no answer is half in one role: each is counted and written
+        down without giving the loop away.
+        """
+        path = self.settings.role_file
+        seen: tuple[int, int] | None = None
+        while path is not None:
+            await asyncio.sleep(ROLE_SECONDS)
+            try:
+                stat = path.stat()
+            except OSError:
+                continue
+            if (now := (stat.st_mtime_ns, stat.st_ino)) == seen:
+                continue
+            role = read_role(path)
+            if role is None or role == self.role or self._take_role(role):
+                seen = now
+
+    def _take_role(self, role: Role) -> bool:
+        core = self.model.core
+        try:
+            core.change_role(role)
+        except OSError as error:
+            logger.error("The role must become %s. The spool refuses: %s.", role, error.strerror)
+            return False
+        logger.info("version %s is %s now, no longer %s", core.version, role, self.role)
+        self.role = role
+        return True
 
     def stop(self, _sig: int) -> None:
         """Handle a signal that came before or after uvicorn was listening for it."""

@@ -20,6 +20,8 @@ class PredictorSettings:
     model_dir: Path
     model_version: str | None
     role: Role
+    role_file: Path | None
+    """Where a supervisor writes the role, also while the predictor runs."""
     http_port: int
     grpc_port: int
     spool_dir: Path | None
@@ -86,6 +88,7 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("model_dir", "/mnt/models", Path, "folder with model.onnx and serving.json")
     add("model_version", None, str, "version, where the folder does not say it")
     add("role", "champion", Role, "champion, canary or shadow")
+    add("role_file", None, Path, "file that holds the role and is looked at again as it runs")
     add("http_port", "8080", port, "port of REST and /metrics")
     add("grpc_port", "8081", port, "port of gRPC")
     add("spool_dir", None, str, "folder of the prediction spool; `off` for none")
@@ -97,6 +100,14 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("grace_seconds", "30", _whole(0, 3600), "time for open requests when stopped")
     add("access_log", "false", _truth, "one log line a request")
     return made
+
+
+def read_role(path: Path) -> Role | None:
+    """The role that a role file names; None where there is no file, or no role in it."""
+    try:
+        return Role(path.read_text().strip())
+    except (OSError, ValueError):
+        return None
 
 
 def parse_settings(
@@ -112,5 +123,7 @@ def parse_settings(
     if folder is None:
         home = Path(environment.get(ENV_HOME, ".heliotrope"))
         folder = str(home / "spool" / str(values["model_name"]))
+    if values["role_file"] is not None:
+        values["role"] = read_role(values["role_file"]) or values["role"]
     spool = None if folder.lower() in ("off", "") else Path(folder)
     return PredictorSettings(spool_dir=spool, **values)

@@ -169,6 +169,28 @@ class Spool:
             if self._unsynced >= self.options.sync_bytes:
                 self._wake.set()
 
+    def change_role(self, role: Role) -> None:
+        """Give what is appended from now on another role; what is written keeps its own.
+
+        A reader takes the role from a segment's header, so the next record begins a segment, or,
+        where the current one has no record yet, stands behind a second header.
+
+        Raises:
+            OSError: the disk refuses; records still get the old role.
+        """
+        with self._mutex:
+            before, current = self._header, self.current
+            self._header = before.model_copy(update={"role": role})
+            try:
+                if current is not None and current.records:
+                    self._rotate(current)
+                elif current is not None:
+                    again = {"spool": self.id, "first_sequence": self._next}
+                    self._write(encode_header(self._header.model_copy(update=again)), current)
+            except OSError:
+                self._header = before
+                raise
+
     def _write(self, data: bytes, current: Segment) -> None:
         written = os.write(self._fd, data)
         if written != len(data):

@@ -1,8 +1,14 @@
 """`heliotrope serve MODEL`: a KServe predictor of a registered version, on this machine."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+from heliotrope.vocabulary import Role
+
+if TYPE_CHECKING:
+    from heliotrope.bootstrap import Platform
 
 
 def register(app: typer.Typer) -> None:
@@ -17,6 +23,7 @@ def serve(
     http_port: int = typer.Option(8080, help="REST port; 0 takes a free one."),
     grpc_port: int = typer.Option(8081, help="gRPC port; 0 takes a free one."),
     spool: Path | None = typer.Option(None, help="Where answers are spooled (default: in home)."),
+    role: str = typer.Option("", help="champion, canary or shadow; by its alias when left out."),
 ) -> None:
     """Answer requests over v1 REST, v2 REST and gRPC until stopped.
 
@@ -27,28 +34,26 @@ def serve(
 
     from heliotrope.adapters.embedded.free_port import free_port
     from heliotrope.bootstrap import CHECKOUT, platform
-    from heliotrope.service.serving import fetch_model, find_version
-    from heliotrope.vocabulary import ALIAS_CHAMPION, Role
 
     if version is not None and alias is not None:
         raise typer.BadParameter("give a version or an alias, not both")
+    if role not in ("", *Role):
+        raise typer.BadParameter(f"the role must be one of {', '.join(Role)}. Got {role}.")
     here = platform()
-    found = find_version(here.registry, model, version, alias)
-    folder = fetch_model(here.registry, found, here.settings.home / "served")
+    number, folder, played = _choose(here, model, version, alias, role)
     http, grpc = (port or free_port() for port in (http_port, grpc_port))
-    role = Role.CHAMPION if ALIAS_CHAMPION in found.aliases else Role.CANARY
     where = spool or here.settings.home / "spool" / model
     # On standard error, so that a script may read it even with the output piped away.
     typer.echo(
-        f"{model} version {found.version} ({role}) at http://127.0.0.1:{http} "
+        f"{model} version {number} ({played}) at http://127.0.0.1:{http} "
         f"and grpc 127.0.0.1:{grpc}, answers spooled in {where}",
         err=True,
     )
     arguments = {
         "model_name": model,
         "model_dir": folder,
-        "model_version": found.version,
-        "role": role,
+        "model_version": number,
+        "role": played,
         "http_port": http,
         "grpc_port": grpc,
         "spool_dir": where,
@@ -58,3 +63,21 @@ def serve(
     environment = {**os.environ, "PYTHONPATH": path}
     # The predictor takes this process's place: its signals, its exit code.
     os.execve(sys.executable, [sys.executable, "-m", "predictors", *flags], environment)
+
+
+def _choose(
+    here: "Platform", model: str, version: str | None, alias: str | None, role: str
+) -> tuple[str, Path, str]:
+    """The version's number, its folder and its role."""
+    from heliotrope.service.serving import cached_model, fetch_model, find_version
+    from heliotrope.vocabulary import ALIAS_CHAMPION
+
+    if version is not None and role:
+        folder = cached_model(here.model_cache, model, version)
+        if folder is not None:
+            # Nothing is asked of the registry, so that a killed predictor is back at once.
+            return version, folder, role
+    found = find_version(here.registry, model, version, alias)
+    folder = fetch_model(here.registry, found, here.model_cache)
+    by_alias = Role.CHAMPION if ALIAS_CHAMPION in found.aliases else Role.CANARY
+    return found.version, folder, role or by_alias

@@ -22,6 +22,12 @@ def find_version(
     return choose(registry, model, alias or ALIAS_CHAMPION)
 
 
+def cached_model(cache: Path, model: str, version: str) -> Path | None:
+    """The version's folder where it was fetched before; None otherwise."""
+    folder = cache / model / version
+    return folder if _whole(folder) else None
+
+
 def fetch_model(registry: Registry, found: RegisteredVersion, cache: Path) -> Path:
     """The version's model folder on local disk, downloaded once: a version never changes.
 
