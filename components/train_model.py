@@ -10,6 +10,7 @@ def train_model(
     spec: str,
     run_key: str,
     job_id: str,
+    since: str,
     snapshot: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
@@ -20,5 +21,6 @@ def train_model(
     from heliotrope.bootstrap import training_step
 
     with training_step("train_model", spec, run_key or job_id) as run:
-        for name, value in run.train_model(Path(snapshot.path), Path(model.path)).items():
+        figures = run.train_model(Path(snapshot.path), Path(model.path), since)
+        for name, value in figures.items():
             metrics.log_metric(name, value)

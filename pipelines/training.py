@@ -26,13 +26,14 @@ def _uncached(task: dsl.PipelineTask) -> dsl.PipelineTask:
     name="heliotrope-training",
     description="Train, judge and register one model as its spec says.",
 )
-def training(spec: str, run_key: str = "", cause: str = "person") -> None:
+def training(spec: str, run_key: str = "", cause: str = "person", since: str = "") -> None:
     """Train one model.
 
     Args:
         spec: the ModelSpec, as YAML text.
         run_key: name of this run in MLflow; KFP's own run id when empty.
         cause: why the run was started.
+        since: when the world changed (ISO 8601), where the cause knows; empty otherwise.
     """
     this_run = {"spec": spec, "run_key": run_key, "job_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
     outcome = _uncached(report_outcome(**this_run))
@@ -43,7 +44,9 @@ def training(spec: str, run_key: str = "", cause: str = "person") -> None:
         quality = checked.outputs["quality"]
         # Every If has its Else: kfp.local takes a lone If on a named output for false.
         with dsl.If(checked.outputs["Output"] == DATA_USABLE, name="usable data"):
-            model = _uncached(train_model(**this_run, snapshot=snapshot)).outputs["model"]
+            model = _uncached(train_model(**this_run, since=since, snapshot=snapshot)).outputs[
+                "model"
+            ]
             judged = _uncached(evaluate_model(**this_run, snapshot=snapshot, model=model))
             evaluation = judged.outputs["evaluation"]
             gated = gate_model(spec=spec, evaluation=evaluation)

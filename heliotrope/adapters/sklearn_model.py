@@ -23,6 +23,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import InvalidParameterError
+from sklearn.utils.validation import has_fit_parameter
 
 from heliotrope.adapters import onnx_model, skops_model
 from heliotrope.adapters.estimators import build_estimator, describe, parameters
@@ -239,16 +240,17 @@ def _fit(
     labels = train.labels if spec.task is Task.REGRESSION else train.labels.astype(np.int64)
     default = spec.trainer.build == "default"
     stops = default and later is not None and estimator.early_stopping is not False
+    weighted = _weighted(estimator, train)
     try:
         if stops and later is not None:
             estimator.set_params(early_stopping=True)
             late = later.labels if spec.task is Task.REGRESSION else later.labels.astype(np.int64)
-            estimator.fit(train.features, labels, X_val=later.features, y_val=late)
+            estimator.fit(train.features, labels, X_val=later.features, y_val=late, **weighted)
             return _keep_best(estimator)
         if default:
             # Left to itself it would split at random, across time.
             estimator.set_params(early_stopping=False)
-        estimator.fit(train.features, labels)
+        estimator.fit(train.features, labels, **weighted)
     except InvalidParameterError as error:
         raise UsageError(f"trainer.parameters: {error}") from error
     except Exception as error:
@@ -257,6 +259,17 @@ def _fit(
             f"{type(error).__name__}: {error}"
         ) from error
     return _staged_curve(spec, estimator, train)
+
+
+def _weighted(estimator: Any, train: LabelledRows) -> dict[str, FloatVector]:
+    if train.weights is None:
+        return {}
+    if not has_fit_parameter(estimator, "sample_weight"):
+        raise UsageError(
+            "an estimator that recent rows are weighted up for must take sample_weight in fit. "
+            f"Got {describe(estimator)}."
+        )
+    return {"sample_weight": train.weights}
 
 
 def _keep_best(estimator: Any) -> dict[str, tuple[float, ...]]:

@@ -57,4 +57,4 @@ class SnapshotTrainingData:
     def load(self, rows: range) -> LabelledRows:
         """The usable rows within a range of `_row`, in that order."""
         matrix = load_matrix(self._store, self._ref, self._spec, rows=(rows.start, rows.stop))
-        return LabelledRows(matrix.features, matrix.labels)
+        return LabelledRows(matrix.features, matrix.labels, matrix.row_ids)

@@ -28,7 +28,13 @@ class SplitRows:
     """The newest ones; they judge."""
 
 
-def split_rows(rows: int, event_time: npt.NDArray[Any] | None, split: Split) -> SplitRows:
+def split_rows(
+    rows: int,
+    event_time: npt.NDArray[Any] | None,
+    split: Split,
+    changed_row: int | None = None,
+    minimum: int = 0,
+) -> SplitRows:
     """Divide a snapshot in time.
 
     Args:
@@ -36,6 +42,10 @@ def split_rows(rows: int, event_time: npt.NDArray[Any] | None, split: Split) -> 
         event_time: [rows] of any ordered dtype (datetime64, int64), not falling; None where the
             spec names no event time: then every row is its own moment.
         split: the shares wanted.
+        changed_row: the first row since the world changed. The shares are then of the rows from
+            there on, so that some of them train: held out whole, the new world would be judged on
+            and never learnt.
+        minimum: rows that each later part then still has, where its share of all rows allows.
 
     Returns:
         Ranges whose boundaries are the ends of moments that come nearest to the shares: the
@@ -57,15 +67,24 @@ def split_rows(rows: int, event_time: npt.NDArray[Any] | None, split: Split) -> 
             f"the data must hold at least {parts} {what}, one each for {names}. "
             f"Got {len(borders) + 1 if rows else 0} in {rows:,} rows."
         )
-    holdout_wanted = rows * (1 - split.holdout)
+    holdout, calibration = (
+        _wanted(rows, share, changed_row, minimum) for share in (split.holdout, split.calibration)
+    )
+    holdout_wanted = rows - holdout
     holdout_at = _nearest(borders[parts - 2 :], holdout_wanted)
     if parts == 2:
         return SplitRows(range(holdout_at), range(holdout_at, holdout_at), range(holdout_at, rows))
-    calibration_wanted = rows * (1 - split.holdout - split.calibration)
+    calibration_wanted = rows - holdout - calibration
     calibration_at = _nearest(borders[borders < holdout_at], calibration_wanted)
     return SplitRows(
         range(calibration_at), range(calibration_at, holdout_at), range(holdout_at, rows)
     )
+
+
+def _wanted(rows: int, share: float, changed_row: int | None, minimum: int) -> float:
+    if changed_row is None:
+        return rows * share
+    return min(rows * share, max((rows - changed_row) * share, minimum))
 
 
 def _borders(rows: int, event_time: npt.NDArray[Any] | None) -> npt.NDArray[np.signedinteger]:

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from heliotrope.domain.document import Document
+from heliotrope.domain.memory import MemoryChoice
 
 
 class SplitRange(Document):
@@ -39,6 +40,10 @@ class TrainingRecord(Document):
     """Loss by iteration: `train` and, where there is one, `validation`."""
     calibration_method: str | None = None
     """`sigmoid` or `temperature`; None where probabilities are the estimator's own."""
+    memory: MemoryChoice | None = None
+    """How far back it looks, where more than one memory was tried."""
+    changed_at: datetime | None = None
+    """When the world changed, as the cause of the run said."""
     seconds: float
     peak_rss_bytes: int
     warnings: tuple[str, ...] = ()

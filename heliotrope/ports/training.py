@@ -29,6 +29,16 @@ class LabelledRows:
     values NaN."""
     labels: npt.NDArray[Any]
     """[rows] position in `spec.classes` (an integer dtype), or the value for regression."""
+    row_ids: npt.NDArray[np.int64]
+    """[rows] their `_row`, rising."""
+    weights: FloatVector | None = None
+    """[rows] how much each counts in the fit; None where all count the same."""
+
+    def part(self, chosen: slice, weights: FloatVector | None = None) -> "LabelledRows":
+        """Some of the rows, sharing memory, with other weights."""
+        return LabelledRows(
+            self.features[chosen], self.labels[chosen], self.row_ids[chosen], weights
+        )
 
 
 class TrainingData(Protocol):
@@ -140,7 +150,8 @@ class Trainer(Protocol):
         """Fit on `train`; stop early and calibrate on `calibration`, later in time.
 
         Raises:
-            UsageError: the spec's trainer or its parameters are wrong.
+            UsageError: the spec's trainer or its parameters are wrong, or rows have weights and
+                the estimator takes none.
             HeliotropeError: the estimator raised, or answers with NaN.
         """
         ...

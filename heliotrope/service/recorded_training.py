@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from heliotrope.domain.snapshot import SnapshotRef
@@ -19,10 +20,12 @@ class RecordedTraining:
 
     tools: TrainingTools
 
-    def train(self, spec: ModelSpec, snapshot: SnapshotRef, folder: Path) -> None:
-        """Write a model folder from a snapshot."""
+    def train(
+        self, spec: ModelSpec, snapshot: SnapshotRef, folder: Path, changed_at: datetime | None
+    ) -> None:
+        """Write a model folder from a snapshot, as a run that knew of such a change did."""
         data = self.tools.training_data(snapshot, spec)
-        train(spec, data, self.tools.trainer, folder, time.monotonic)
+        train(spec, data, self.tools.trainer, folder, time.monotonic, changed_at)
 
     def scores(self, spec: ModelSpec, snapshot: SnapshotRef, folder: Path) -> FloatVector:
         """The scores a model folder's ONNX graph gives the snapshot's holdout."""

@@ -1,6 +1,7 @@
 """Trains a registered version again from what its lineage recorded, and compares the bits."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -10,18 +11,26 @@ import numpy as np
 from heliotrope.domain.document import Document
 from heliotrope.domain.lineage import CodeIdentity, Lineage
 from heliotrope.domain.snapshot import SnapshotRef
+from heliotrope.domain.training import TrainingRecord
 from heliotrope.errors import HeliotropeError, UsageError
 from heliotrope.ports import FloatVector, RegisteredVersion, Registry
 from heliotrope.service.registration import file_hash
 from heliotrope.spec import ModelSpec, parse_spec
-from heliotrope.vocabulary import ARTIFACT_LINEAGE, ONNX_FILE, SKOPS_FILE
+from heliotrope.vocabulary import (
+    ARTIFACT_LINEAGE,
+    ARTIFACT_TRAINING_FILE,
+    ONNX_FILE,
+    SKOPS_FILE,
+)
 
 
 class Retraining(Protocol):
     """What trains again and scores; `bootstrap` wires it."""
 
-    def train(self, spec: ModelSpec, snapshot: SnapshotRef, folder: Path) -> None:
-        """Write a model folder from a snapshot."""
+    def train(
+        self, spec: ModelSpec, snapshot: SnapshotRef, folder: Path, changed_at: datetime | None
+    ) -> None:
+        """Write a model folder from a snapshot, as a run that knew of such a change did."""
         ...
 
     def scores(self, spec: ModelSpec, snapshot: SnapshotRef, folder: Path) -> FloatVector:
@@ -103,7 +112,8 @@ def reproduce(
     lineage = read_lineage(registry, version)
     spec = parse_spec(lineage.spec, source=f"the spec of {version.model} {version.version}")
     again = workdir / "retrained"
-    retraining.train(spec, lineage.snapshot, again)
+    record = TrainingRecord.from_json(registry.read_text(version.run_id, ARTIFACT_TRAINING_FILE))
+    retraining.train(spec, lineage.snapshot, again, record.changed_at)
     files = tuple(
         FileComparison(name=name, recorded=recorded, retrained=file_hash(again / name))
         for name, recorded in ((SKOPS_FILE, lineage.model_hash), (ONNX_FILE, lineage.onnx_hash))

@@ -20,11 +20,13 @@ import numpy as np
 import numpy.typing as npt
 
 from heliotrope.domain.importance import permutation_importance
+from heliotrope.domain.memory import memories
 from heliotrope.domain.serving import ServingContract
 from heliotrope.domain.split import SplitRows, check_classes, split_rows
 from heliotrope.domain.training import SplitRange, TrainingRecord
 from heliotrope.errors import HeliotropeError
 from heliotrope.ports import FittedModel, LabelledRows, Trainer, TrainingData
+from heliotrope.service.remembering import choose_memory, remembered
 from heliotrope.spec import ModelSpec
 from heliotrope.vocabulary import ONNX_FILE, SERVING_FILE, TRAINING_FILE, Task
 
@@ -33,7 +35,12 @@ Seconds = Callable[[], float]
 
 
 def train(
-    spec: ModelSpec, data: TrainingData, trainer: Trainer, out: Path, clock: Seconds
+    spec: ModelSpec,
+    data: TrainingData,
+    trainer: Trainer,
+    out: Path,
+    clock: Seconds,
+    changed_at: datetime | None = None,
 ) -> TrainingRecord:
     """Fit a spec's model on a snapshot and write the model folder `out`.
 
@@ -43,6 +50,8 @@ def train(
         trainer: fits it.
         out: folder to write; replaced as a whole if it is there.
         clock: for the seconds in the record.
+        changed_at: when the world changed, where the cause of the run knows (UTC); rows since then
+            are divided among all parts, and a memory that starts there is tried.
 
     Raises:
         DataFault: a part is empty or lacks a class.
@@ -52,15 +61,19 @@ def train(
     """
     start = clock()
     times = data.event_time()
-    parts = split_rows(data.rows, times, spec.split)
+    changed_row = _row_at(times, changed_at)
+    parts = split_rows(data.rows, times, spec.split, changed_row, spec.gates.minimum_rows)
     counts = _require_classes(spec, data, parts)
     train_rows = data.load(parts.train)
     later = data.load(parts.calibration) if len(parts.calibration) else None
+    tries = memories(parts.train, spec.retraining, changed_row)
+    memory, choice = choose_memory(spec, trainer, train_rows, later, tries)
+    train_rows = remembered(train_rows, memory)
     model = trainer.fit(spec, train_rows, later)
     importances, notes = _importances(spec, model, train_rows, later)
     sizes = (len(train_rows.labels), 0 if later is None else len(later.labels))
     ranges = {
-        "train": _describe(parts.train, times, sizes[0]),
+        "train": _describe(range(memory.start, parts.train.stop), times, sizes[0]),
         "calibration": _describe(parts.calibration, times, sizes[1]),
         "holdout": _describe(parts.holdout, times, counts),
     }
@@ -77,12 +90,21 @@ def train(
             importances=importances,
             curve=dict(model.curve),
             calibration_method=model.calibration,
+            memory=choice,
+            changed_at=changed_at,
             seconds=clock() - start,
             peak_rss_bytes=peak_rss_bytes(),
             warnings=(*model.warnings, *notes),
         )
         (folder / TRAINING_FILE).write_text(record.to_json())
     return record
+
+
+def _row_at(times: npt.NDArray[Any] | None, moment: datetime | None) -> int | None:
+    if times is None or moment is None:
+        return None
+    utc = moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+    return int(np.searchsorted(times, np.datetime64(utc, "us")))
 
 
 def serving_contract(spec: ModelSpec, model_hash: str) -> ServingContract:

@@ -25,6 +25,8 @@ class Launch:
     spec: ModelSpec
     run_key: str
     cause: str = "person"
+    since: str = ""
+    """When the world changed (ISO 8601), where the cause knows."""
     python_path: Path | None = None
     """Where the spec's own trainer module is."""
 
@@ -54,6 +56,7 @@ def launch_training(
         "spec": dump_spec(launch.spec),
         "run_key": launch.run_key,
         "cause": launch.cause,
+        "since": launch.since,
     }
     try:
         code = runs.run(

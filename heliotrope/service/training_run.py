@@ -7,6 +7,7 @@ What passes between steps are files: a `SnapshotRef`, a `QualityReport`, a model
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from heliotrope.domain.evaluation import Evaluation
@@ -15,7 +16,7 @@ from heliotrope.domain.quality import QualityReport
 from heliotrope.domain.run_events import RunOutcome
 from heliotrope.domain.snapshot import SnapshotRef
 from heliotrope.domain.training import TrainingRecord
-from heliotrope.errors import DataFault
+from heliotrope.errors import DataFault, UsageError
 from heliotrope.ports import Registry
 from heliotrope.service import run_outcome
 from heliotrope.service.champion import champion_lineage, load_champion
@@ -134,11 +135,16 @@ class TrainingRun:
         self._saying.outcome = self._outcome(Outcome.DATA_FAULT, reason, "validate_data")
         raise DataFault(reason)
 
-    def train_model(self, snapshot: Path, out: Path) -> Mapping[str, float]:
-        """Third step: fit and export; answers the numbers worth a table."""
+    def train_model(self, snapshot: Path, out: Path, since: str = "") -> Mapping[str, float]:
+        """Third step: fit and export; answers the numbers worth a table.
+
+        Raises:
+            UsageError: `since`, when the world changed, is no ISO 8601 time.
+        """
         ref = SnapshotRef.from_json(snapshot.read_bytes())
         data = self._tools.training_data(ref, self.spec)
-        record = train(self.spec, data, self._tools.trainer, out, time.monotonic)
+        changed = _moment(since)
+        record = train(self.spec, data, self._tools.trainer, out, time.monotonic, changed)
         registry, run_id = self._mlflow()
         registry.log(
             run_id,
@@ -165,6 +171,7 @@ class TrainingRun:
         self._saying.say(
             f"{record.estimator.rpartition('.')[2]} on {record.train.rows:,} rows, "
             f"{record.holdout.rows:,} held out; most important: {top or 'none'}"
+            + (f"; memory: {record.memory}" if record.memory else "")
         )
         return {"rows": record.train.rows, "seconds": record.seconds}
 
@@ -309,6 +316,18 @@ def gate_candidate(spec: ModelSpec, evaluation: Path, out: Path) -> GateReport:
     report = judge(spec, Evaluation.from_json(evaluation.read_bytes()))
     _write(out, report.to_json())
     return report
+
+
+def _moment(text: str) -> datetime | None:
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"since must be a time such as 2026-03-01T06:00:00Z. Got {text!r}."
+        ) from None
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 
 def _write(path: Path, text: str) -> None:

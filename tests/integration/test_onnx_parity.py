@@ -93,8 +93,8 @@ def test_graph_and_model_agree_on_every_row_and_every_edge(
     features, labels = random_rows(task, seed, missing, scale)
     model = SklearnTrainer().fit(
         make_spec(task, seed, calibrate),
-        LabelledRows(features[:300], labels[:300]),
-        LabelledRows(features[300:], labels[300:]),
+        LabelledRows(features[:300], labels[:300], np.arange(300)),
+        LabelledRows(features[300:], labels[300:], np.arange(300, len(labels))),
     )
     model.save(tmp_path)
     inner = model.pipeline.named_steps["model"]

@@ -44,7 +44,9 @@ X[rng.random(X.shape) < 0.05] = np.nan
 signal = np.nan_to_num(X[:, 0] - X[:, 3]) + rng.normal(size=len(X))
 y = signal if task == "regression" else np.digitize(signal, [0.3] if task == "binary" else [-1, 1])
 model = SklearnTrainer().fit(
-    spec, LabelledRows(X[:9000], y[:9000]), LabelledRows(X[9000:], y[9000:])
+    spec,
+    LabelledRows(X[:9000], y[:9000], np.arange(9000)),
+    LabelledRows(X[9000:], y[9000:], np.arange(9000, len(y))),
 )
 model.save(out)
 """

@@ -56,7 +56,9 @@ class Rows:
 
     def load(self, rows: range) -> LabelledRows:
         part = slice(rows.start, rows.stop)
-        return LabelledRows(self.features[part], self.labels[part])
+        return LabelledRows(
+            self.features[part], self.labels[part], np.arange(rows.start, rows.stop)
+        )
 
     def raw(self) -> list[dict[str, Any]]:
         """The same rows as a person would send them."""
