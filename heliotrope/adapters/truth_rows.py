@@ -60,6 +60,8 @@ class RowStore:
             *[pa.float64() for _ in plan.score_columns],
             *[pa.int32() for _ in plan.slice_columns],
         )  # fmt: skip
+        self.newest: int | None = None
+        """When the newest of the predictions taken in since was made, microseconds since 1970."""
 
     def create(self) -> None:
         """Make the tables."""
@@ -76,6 +78,7 @@ class RowStore:
     def absorb_predictions(self, batch: pa.Table) -> Touched:
         """Keep new predictions; of one known already, the lesser by `PREDICTION_ORDER`."""
         rows = _tuples(batch, self._columns)
+        self._note_newest(rows)
         before: list[Row] = []
         after = rows
         repeated = 0
@@ -96,13 +99,20 @@ class RowStore:
 
     def load_predictions(self, batch: pa.Table) -> int:
         """Keep predictions where there are none yet, each key once; answers how many."""
-        return self._load("predictions", batch, self._columns)
+        rows = _tuples(batch, self._columns)
+        self._note_newest(rows)
+        return self._load("predictions", rows, len(self._columns))
+
+    def _note_newest(self, rows: list[Row]) -> None:
+        at = self._columns.index("at")
+        known = () if self.newest is None else (self.newest,)
+        self.newest = max((*known, *(row[at] for row in rows)), default=None)
 
     def load_labels(self, batch: pa.Table) -> int:
         """Keep labels where there are none yet, each key once; answers how many."""
         if BY_ENTITY in batch.column("kind").unique().to_pylist():
             self._index_entities()
-        return self._load("labels", batch, _LABEL_COLUMNS)
+        return self._load("labels", _tuples(batch, _LABEL_COLUMNS), len(_LABEL_COLUMNS))
 
     def _index_entities(self) -> None:
         # Made when the first label by entity key comes: who sends none pays for no index.
@@ -111,9 +121,8 @@ class RowStore:
             "WHERE entity IS NOT NULL"
         )
 
-    def _load(self, table: str, batch: pa.Table, columns: Sequence[str]) -> int:
-        rows = _tuples(batch, columns)
-        marks = ", ".join("?" * len(columns))
+    def _load(self, table: str, rows: list[Row], width: int) -> int:
+        marks = ", ".join("?" * width)
         self._db.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)  # noqa: S608
         return len(rows)
 

@@ -5,6 +5,7 @@ write lock is taken at its start, so a second controller waits or is refused, an
 twice. Readers see the last finished tick (write-ahead log).
 """
 
+import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 from heliotrope.adapters.truth_rows import RowStore
 from heliotrope.domain.truth.cell import Cell, CellKey
 from heliotrope.domain.truth.documents import Folded
+from heliotrope.domain.truth.feed import TruthChanges, TruthMark
 from heliotrope.domain.truth.plan import TruthPlan
 from heliotrope.errors import ConflictError
 
@@ -23,13 +25,13 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cells (
   start INTEGER NOT NULL, version TEXT NOT NULL, role TEXT NOT NULL, axis INTEGER NOT NULL,
-  code INTEGER NOT NULL, statistics BLOB NOT NULL, folded TEXT NOT NULL,
+  code INTEGER NOT NULL, statistics BLOB NOT NULL, folded TEXT, revision INTEGER NOT NULL,
   PRIMARY KEY (start, version, role, axis, code)
 );
+CREATE INDEX cells_revision ON cells (revision);
 """
 _WHERE = "WHERE start = ? AND version = ? AND role = ? AND axis = ? AND code = ?"
 _SELECT = f"SELECT statistics FROM cells {_WHERE}"  # noqa: S608 - constants
-_DELETE = f"DELETE FROM cells {_WHERE}"  # noqa: S608
 
 
 class TruthTransaction:
@@ -39,34 +41,39 @@ class TruthTransaction:
         self._db = connection
         self.rows = RowStore(connection, plan)
         """Predictions and labels."""
+        self._revision = int(_meta(connection, "revision") or 0)
+        self._restated = False
 
     def cursor(self, table: str) -> int | None:
         """Version of an event table that is read; None before the first."""
-        row = self._db.execute(
-            "SELECT value FROM meta WHERE name = ?", (f"cursor.{table}",)
-        ).fetchone()
-        return None if row is None else int(row[0])
+        found = _meta(self._db, f"cursor.{table}")
+        return None if found is None else int(found)
 
     def move_cursor(self, table: str, version: int) -> None:
         """Everything up to this version is read."""
-        self._db.execute(
-            "INSERT OR REPLACE INTO meta VALUES (?, ?)", (f"cursor.{table}", str(version))
-        )
+        _set_meta(self._db, f"cursor.{table}", str(version))
 
     def add(self, gained: Mapping[CellKey, Cell], fold: Callable[[CellKey, Cell], Folded]) -> int:
         """Add statistics to cells and fold these anew; answers how many cells changed."""
         for key, more in gained.items():
             row = self._db.execute(_SELECT, key).fetchone()
             total = more if row is None else Cell.from_bytes(row[0]) + more
-            if total.blank:
-                self._db.execute(_DELETE, key)
-                continue
-            folded = fold(key, total).model_dump_json()
+            # A blank cell stays, so that whoever knew it before learns that it is gone.
+            folded = None if total.blank else fold(key, total).model_dump_json()
             self._db.execute(
-                "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (*key, total.to_bytes(), folded),
+                "INSERT OR REPLACE INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (*key, total.to_bytes(), folded, self._revision + 1),
             )
+        self._restated = self._restated or bool(gained)
         return len(gained)
+
+    def finish(self) -> None:
+        """Note what the tick as a whole changed."""
+        if self._restated:
+            _set_meta(self._db, "revision", str(self._revision + 1))
+        if self.rows.newest is not None:
+            newest = max(self.rows.newest, int(_meta(self._db, "newest") or self.rows.newest))
+            _set_meta(self._db, "newest", str(newest))
 
 
 class TruthState:
@@ -107,7 +114,9 @@ class TruthState:
                 ) from error
             try:
                 _prepare(connection, plan)
-                yield TruthTransaction(connection, plan)
+                step = TruthTransaction(connection, plan)
+                yield step
+                step.finish()
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -119,6 +128,36 @@ class TruthState:
         return [
             (key, Folded.model_validate_json(text)) for key, text in self._cells(plan, "folded")
         ]
+
+    def changes(self, plan: TruthPlan, since: TruthMark | None) -> TruthChanges:
+        """What other cells say than they did; costs in proportion to what changed.
+
+        Args:
+            plan: of the model.
+            since: the mark of an earlier answer; None, or one of a state that was emptied since,
+                is answered with everything.
+        """
+        if not self._path.exists():
+            return TruthChanges(None, True, {}, (), None)
+        with self._open() as connection:
+            connection.execute("BEGIN")
+            if _fingerprint(connection) != plan.fingerprint:
+                return TruthChanges(None, True, {}, (), None)
+            newest = _meta(connection, "newest")
+            mark = TruthMark(
+                _meta(connection, "made") or "", int(_meta(connection, "revision") or 0)
+            )
+            whole = since is None or since.made != mark.made
+            after = 0 if since is None or whole else since.revision
+            found = connection.execute(
+                "SELECT start, version, role, axis, code, folded FROM cells WHERE revision > ?",
+                (after,),
+            ).fetchall()
+            restated = {
+                CellKey(*row[:5]): Folded.model_validate_json(row[5]) for row in found if row[5]
+            }
+            gone = tuple(CellKey(*row[:5]) for row in found if not row[5])
+            return TruthChanges(mark, whole, restated, gone, int(newest) if newest else None)
 
     def cells(self, plan: TruthPlan) -> dict[CellKey, Cell]:
         """Every cell's statistics."""
@@ -133,7 +172,7 @@ class TruthState:
                 return
             found = connection.execute(
                 f"SELECT start, version, role, axis, code, {column} FROM cells "  # noqa: S608
-                "ORDER BY start, version, role, axis, code"
+                "WHERE folded IS NOT NULL ORDER BY start, version, role, axis, code"
             )
             for row in found:
                 yield CellKey(*row[:5]), row[5]
@@ -148,12 +187,21 @@ def _prepare(connection: sqlite3.Connection, plan: TruthPlan) -> None:
     for statement in _SCHEMA.split(";"):
         connection.execute(statement)
     RowStore(connection, plan).create()
-    connection.execute("INSERT INTO meta VALUES ('fingerprint', ?)", (plan.fingerprint,))
+    _set_meta(connection, "fingerprint", plan.fingerprint)
+    _set_meta(connection, "made", secrets.token_hex(8))
 
 
 def _fingerprint(connection: sqlite3.Connection) -> str | None:
     known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone()
     if known is None:
         return None
-    row = connection.execute("SELECT value FROM meta WHERE name = 'fingerprint'").fetchone()
+    return _meta(connection, "fingerprint")
+
+
+def _meta(connection: sqlite3.Connection, name: str) -> str | None:
+    row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
     return None if row is None else str(row[0])
+
+
+def _set_meta(connection: sqlite3.Connection, name: str, value: str) -> None:
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from heliotrope.domain.document import Document
 from heliotrope.domain.truth.cell import Cell, CellKey, split_rows
 from heliotrope.domain.truth.documents import Folded, WindowTruth
-from heliotrope.domain.truth.feed import LABELS, PREDICTIONS, FeedStep
+from heliotrope.domain.truth.feed import LABELS, PREDICTIONS, FeedStep, TruthChanges, TruthMark
 from heliotrope.domain.truth.folding import fold
 from heliotrope.domain.truth.plan import WHOLE, TruthPlan
 from heliotrope.domain.truth.reading import windows
@@ -55,6 +55,8 @@ class State(Protocol):
     def transaction(self, plan: TruthPlan) -> AbstractContextManager[Any]: ...
 
     def folded(self, plan: TruthPlan) -> list[tuple[CellKey, Folded]]: ...
+
+    def changes(self, plan: TruthPlan, since: TruthMark | None) -> TruthChanges: ...
 
 
 class Feed(Protocol):

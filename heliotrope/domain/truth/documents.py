@@ -67,6 +67,8 @@ class WindowTruth(Document):
     labelled."""
     coverage: float
     """labelled / predicted."""
+    correct: int | None
+    """Labelled predictions that were right; None for regression."""
     class_counts: dict[str, int]
     """Labels of each class; empty for regression."""
     primary: str
@@ -98,6 +100,8 @@ class Folded(Document):
     predicted: int
     labelled: int
     unjudged: int
+    correct: int | None
+    """Labelled rows that were right; None for regression."""
     class_counts: dict[str, int]
     metrics: dict[str, MetricValue]
     binning_error: float

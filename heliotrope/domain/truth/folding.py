@@ -55,6 +55,7 @@ def fold(cell: Cell, plan: TruthPlan, whole: bool = True) -> Folded:
         predicted=predicted,
         labelled=known,
         unjudged=int(main.n[main.outcome == UNJUDGED].sum()),
+        correct=_correct(labelled, plan),
         class_counts={
             name: int(labelled.n[labelled.outcome == place].sum())
             for place, name in enumerate(plan.classes)
@@ -66,6 +67,12 @@ def fold(cell: Cell, plan: TruthPlan, whole: bool = True) -> Folded:
         calibration_error=calibration,
         log_evidence=evidence,
     )
+
+
+def _correct(labelled: Part, plan: TruthPlan) -> int | None:
+    if plan.task is Task.REGRESSION:
+        return None
+    return int(labelled.n[labelled.outcome == labelled.called].sum())
 
 
 def _metrics(cell: Cell, labelled: Part, plan: TruthPlan) -> tuple[dict[str, MetricValue], float]:

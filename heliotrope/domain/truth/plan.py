@@ -12,7 +12,7 @@ from heliotrope.errors import Problem, SpecError
 from heliotrope.spec import Feature, FeatureType, ModelSpec
 from heliotrope.vocabulary import Task
 
-FORMAT = 1
+FORMAT = 2
 """Raised when stored window statistics could no longer be read."""
 BINS = 2000
 """Score bins of a window."""

@@ -1,7 +1,7 @@
 """From folded cells to documents: what depends on now, and on the windows before."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -51,6 +51,7 @@ def windows(
     folded: Sequence[tuple[CellKey, Folded]],
     now: datetime,
     since: datetime | None = None,
+    only: Collection[CellKey] | None = None,
 ) -> list[WindowTruth]:
     """Every window's truth, by time, version, role, whole before slices.
 
@@ -59,13 +60,14 @@ def windows(
         folded: by rising window.
         now: UTC; decides maturity.
         since: leaves out windows that ended at or before it.
+        only: leaves out others, where given; those before still say how far to trust estimates.
     """
     trust = dict(_trusted(plan, folded, now))
     first = plan.window_of(since) if since is not None else None
     return [
         _truth(plan, key, part, maturity(plan, key.window, part, now), trust)
         for key, part in folded
-        if first is None or key.window >= first
+        if (first is None or key.window >= first) and (only is None or key in only)
     ]
 
 
@@ -120,6 +122,7 @@ def _truth(
         labelled=part.labelled,
         unjudged=part.unjudged,
         coverage=part.labelled / part.predicted,
+        correct=part.correct,
         class_counts=part.class_counts,
         primary=plan.primary,
         metrics=part.metrics,

@@ -1,0 +1,163 @@
+"""The controller's loop: duties, one after another, each tick.
+
+A duty gathers, decides and applies; it may be killed anywhere and does the rest at its next run.
+One that fails is counted and told, and the others go on. Ticks never overlap: a slow duty makes
+the next tick late, and those it missed are left out.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import Event
+from typing import Protocol
+
+from heliotrope.clock import Clock
+from heliotrope.errors import HeliotropeError
+from heliotrope.telemetry import controller_metrics as metrics
+from heliotrope.telemetry.board import Board
+
+logger = logging.getLogger("heliotrope.controller")
+STANDBY_SECONDS = 0.5
+"""Between two looks at whether the lock is free."""
+LATE_TICKS = 30
+"""A loop that has not come round for so many ticks, and for `LATE_SECONDS`, is not ready."""
+LATE_SECONDS = 60.0
+
+
+class Duty(Protocol):
+    """One thing that the controller keeps doing."""
+
+    @property
+    def name(self) -> str:
+        """Short, for logs and metrics; the same at every start."""
+        ...
+
+    def run(self, now: datetime) -> None:
+        """Gather, decide, apply; idempotent. What it raises is counted and told.
+
+        Args:
+            now: the controller's clock, UTC. It may jump, forward and backward.
+        """
+        ...
+
+
+class Lock(Protocol):
+    """Held by the one controller that acts; the system frees it when its holder dies."""
+
+    def take(self) -> bool:
+        """Try to take it; answers whether it is ours."""
+        ...
+
+    def release(self) -> None:
+        """Give it back."""
+        ...
+
+
+@dataclass
+class _Failing:
+    """What is known of a duty that failed last time."""
+
+    reason: str
+    times: int = 1
+
+
+@dataclass
+class Controller:
+    """Runs duties until it is told to stop."""
+
+    duties: Sequence[Duty]
+    clock: Clock
+    board: Board
+    lock: Lock
+    tick_seconds: float = 1.0
+    monotonic: Callable[[], float] = time.monotonic
+    active: bool = False
+    """Whether it holds the lock."""
+    _wake: Event = field(default_factory=Event)
+    _stop: Event = field(default_factory=Event)
+    _came_round: float | None = None
+    _failing: dict[str, _Failing] = field(default_factory=dict)
+
+    def wake(self) -> None:
+        """There is new work: run the next tick at once. Any thread may call it."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End after the duty that runs now. Any thread may call it."""
+        self._stop.set()
+        self._wake.set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it acts: it holds the lock and its last tick is not long ago."""
+        if not self.active or self._came_round is None:
+            return False
+        late = max(LATE_TICKS * self.tick_seconds, LATE_SECONDS)
+        return self.monotonic() - self._came_round <= late
+
+    def run(self) -> None:
+        """Wait for the lock, then tick until `stop` is called."""
+        self.board.set(metrics.CONTROLLER_ACTIVE, 0)
+        while not self._stop.is_set():
+            if self.lock.take():
+                break
+            self._stop.wait(STANDBY_SECONDS)
+        else:
+            return
+        try:
+            self.active = True
+            self.board.set(metrics.CONTROLLER_ACTIVE, 1)
+            self._loop()
+        finally:
+            self.active = False
+            self.board.set(metrics.CONTROLLER_ACTIVE, 0)
+            self.lock.release()
+
+    def _loop(self) -> None:
+        while not self._stop.is_set():
+            began = self.monotonic()
+            # Cleared before the duties look, so that what comes while they run is not overlooked.
+            self._wake.clear()
+            self.tick()
+            self._came_round = self.monotonic()
+            if not self._stop.is_set():
+                self._wake.wait(max(0.0, began + self.tick_seconds - self._came_round))
+
+    def tick(self) -> None:
+        """Every duty once, unless it is told to stop in between."""
+        for duty in self.duties:
+            if self._stop.is_set():
+                return
+            began = self.monotonic()
+            try:
+                now = self.clock.now()
+                self.board.set(metrics.CLOCK, now.timestamp())
+                duty.run(now)
+            except Exception as error:  # noqa: BLE001 - one duty's fault must not stop the others
+                self._failed(duty, error)
+            else:
+                self._worked(duty)
+            self.board.observe(metrics.TICK_SECONDS, self.monotonic() - began, duty.name)
+
+    def _failed(self, duty: Duty, error: Exception) -> None:
+        self.board.add(metrics.DUTY_FAILURES, duty.name, getattr(duty, "model", ""))
+        reason = f"{type(error).__name__}: {error}"
+        known = self._failing.get(duty.name)
+        if known is not None and known.reason == reason:
+            known.times += 1
+            return
+        self._failing[duty.name] = _Failing(reason)
+        # A person's or a peer's doing is told in a line; anything else is a fault of ours.
+        trace = None if isinstance(error, HeliotropeError) else error
+        logger.warning(
+            "The duty %s must run; it is tried again each tick. %s", duty.name, reason,
+            exc_info=trace,
+        )  # fmt: skip
+
+    def _worked(self, duty: Duty) -> None:
+        self.board.set(metrics.LAST_TICK, time.time(), duty.name)
+        known = self._failing.pop(duty.name, None)
+        if known is not None:
+            logger.warning("The duty %s runs again, after %d failures.", duty.name, known.times)

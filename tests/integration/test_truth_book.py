@@ -1,0 +1,128 @@
+"""A truth held in memory says what the state says, whatever changed and whoever changed it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+
+from heliotrope.adapters.delta_feed import DeltaFeed
+from heliotrope.adapters.truth_engine import DuckDBTruthEngine, duckdb_truth
+from heliotrope.adapters.truth_state import TruthState
+from heliotrope.domain.truth.plan import TruthPlan
+from heliotrope.service.truth import Truth
+from heliotrope.service.truth_book import TruthBook
+from heliotrope.spec import parse_spec
+
+SPEC = """
+name: loans
+task: binary
+label: {name: y, positive: late, delay: 3d}
+event_time: at
+source: {path: nowhere.parquet}
+features: [{name: grade, type: category, categories: [A, B]}]
+metrics: {primary: accuracy}
+slices: [{feature: grade}]
+"""
+DAY0 = datetime(2026, 3, 2, tzinfo=UTC)
+LATER = DAY0 + timedelta(days=60)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[DuckDBTruthEngine]:
+    with duckdb_truth() as opened:
+        yield opened
+
+
+def truth_of(folder: Path, engine: DuckDBTruthEngine, spec: str = SPEC) -> Truth:
+    plan = TruthPlan.of(parse_spec(spec))
+    state = TruthState(folder / "truth.db")
+    return Truth(plan, DeltaFeed(str(folder / "store"), "loans"), engine, state)
+
+
+def predict(folder: Path, name: str, hours: float, **more: Any) -> None:
+    at = DAY0 + timedelta(hours=hours)
+    row = {
+        "prediction_id": name, "version": "1", "role": "champion", "predicted_at": at,
+        "received_at": at + timedelta(seconds=2), "prediction": "late", "score": 0.7,
+        "f_grade": "A", "day": at.date(), **more,
+    }  # fmt: skip
+    write_deltalake(str(folder / "store/predictions/loans"), pa.Table.from_pylist([row]),
+                    mode="append", partition_by=["day"])  # fmt: skip
+
+
+def tell(folder: Path, key: str, target: str, value: str, hours: float) -> None:
+    at = DAY0 + timedelta(hours=hours)
+    row = {"label_id": key, "prediction_id": target, "label": value, "received_at": at,
+           "day": at.date()}  # fmt: skip
+    write_deltalake(str(folder / "store/labels/loans"), pa.Table.from_pylist([row]),
+                    mode="append", partition_by=["day"])  # fmt: skip
+
+
+def told(source: Truth | TruthBook) -> list[str]:
+    """As text, since NaN is not itself."""
+    return [window.to_json() for window in source.windows(LATER)]
+
+
+def test_the_book_follows_new_rows_corrections_and_what_moved_away(
+    tmp_path: Path, engine: DuckDBTruthEngine
+) -> None:
+    truth = truth_of(tmp_path, engine)
+    book = TruthBook(truth)
+    assert book.refresh() is False
+    assert book.windows(LATER) == []
+    predict(tmp_path, "a", 1)
+    predict(tmp_path, "b", 30)
+    truth.tick()
+    assert book.refresh() is True
+    assert told(book) == told(truth)
+    assert book.newest == DAY0 + timedelta(hours=30)
+    tell(tmp_path, "1", "a", "late", 40)
+    truth.tick()
+    assert book.refresh() is True
+    assert book.totals() == {("1", "champion"): (2, 1, 1)}
+    tell(tmp_path, "2", "a", "not late", 50)
+    # An earlier copy of b moves it, and its window, to the first day.
+    predict(tmp_path, "b", 2, received_at=DAY0 - timedelta(days=1))
+    truth.tick()
+    assert book.refresh() is True
+    assert told(book) == told(truth)
+    assert [w.predicted for w in book.windows(LATER, slices=False)] == [2]
+    assert book.totals() == {("1", "champion"): (2, 1, 0)}
+    truth.tick()
+    assert book.refresh() is False
+
+
+def test_a_state_that_was_emptied_and_made_anew_is_read_whole(
+    tmp_path: Path, engine: DuckDBTruthEngine
+) -> None:
+    truth = truth_of(tmp_path, engine)
+    book = TruthBook(truth)
+    predict(tmp_path, "a", 1)
+    truth.tick()
+    book.refresh()
+    other = truth_of(tmp_path, engine, SPEC.replace("slices: [{feature: grade}]", ""))
+    other.tick()
+    assert book.refresh() is True
+    assert book.windows(LATER) == []
+    truth.tick()
+    assert book.refresh() is True
+    assert told(book) == told(truth) != []
+
+
+def test_windows_can_be_picked(tmp_path: Path, engine: DuckDBTruthEngine) -> None:
+    truth = truth_of(tmp_path, engine)
+    book = TruthBook(truth)
+    for name, hours in (("a", 1), ("b", 30), ("c", 60)):
+        predict(tmp_path, name, hours)
+    truth.tick()
+    book.refresh()
+    keys = [key for key, _ in book.newest_first() if key.axis == -1][:2]
+    picked = book.of_keys(LATER, keys)
+    assert {key: window.window_from for key, window in picked.items()} == {
+        keys[0]: DAY0 + timedelta(days=2),
+        keys[1]: DAY0 + timedelta(days=1),
+    }
