@@ -109,8 +109,8 @@ def alertmanager_yaml(webhook_url: str, token_file: Path, *, wait_seconds: int =
             "inhibit_rules": [
                 {
                     # What is below its floor has fallen: one message is enough.
-                    "source_matchers": ['alertname="AccuracyBelowFloor"'],
-                    "target_matchers": ['alertname="AccuracyFell"'],
+                    "source_matchers": ['alertname="HeliotropeAccuracyBelowFloor"'],
+                    "target_matchers": ['alertname="HeliotropeAccuracyFell"'],
                     "equal": ["model", "version"],
                 }
             ],
