@@ -1,6 +1,6 @@
 """What a rule of Prometheus is, and the text of a file of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -58,7 +58,7 @@ class AlertRule:
         return f"{RUNBOOK}#{self.name.lower()}"
 
 
-def rules_yaml(groups: dict[str, Sequence[RecordingRule | AlertRule]]) -> str:
+def rules_yaml(groups: Mapping[str, Sequence[RecordingRule | AlertRule]]) -> str:
     """The text of a rule file."""
     return HEADER + yaml.dump(
         {

@@ -1,0 +1,309 @@
+"""The dashboard of a model's health: is it right, what do scores promise, labels, inputs."""
+
+from heliotrope.telemetry import controller_metrics as known
+from heliotrope.telemetry import predictor_metrics as predictor
+from heliotrope.telemetry.metric import Metric
+from heliotrope.telemetry.panels import INTERVAL, MODEL, Dashboard, Kind, Panel, Query, Row
+from heliotrope.telemetry.promql import rate, series
+
+_CHAMPION = f'{MODEL},role="champion"'
+_WHOLE = f'{_CHAMPION},slice=""'
+_SLICES = f'{_CHAMPION},slice!=""'
+_PRIMARY = f"and on (model, metric) {series(known.METRIC_GREATER_IS_BETTER, MODEL)}"
+_ONE = "{{version}} {{role}}"
+_SMALL = 4
+
+
+def _mine(metric: Metric) -> str:
+    return series(metric, MODEL)
+
+
+def _number(
+    title: str,
+    expr: str,
+    description: str,
+    unit: str = "short",
+    alarming: float | None = None,
+) -> Panel:
+    return Panel(
+        title,
+        (Query(expr, "{{version}}"),),
+        description,
+        Kind.NUMBER,
+        unit,
+        width=4,
+        height=_SMALL,
+        alarming=alarming,
+    )
+
+
+GLANCE = Row(
+    "At a glance",
+    (
+        _number(
+            "Accuracy",
+            series(known.MODEL_ACCURACY, _CHAMPION),
+            "The champion's share of right answers in the newest mature window. Empty for "
+            "regression.",
+            "percentunit",
+        ),
+        _number(
+            "Label coverage",
+            series(known.TRUTH_COVERAGE, _CHAMPION),
+            "Labelled over predicted, of the newest window that is due.",
+            "percentunit",
+        ),
+        _number(
+            "Drift",
+            _mine(known.DATA_DRIFT_SCORE),
+            "Importance-weighted distance of the newest window from the training data.",
+        ),
+        _number(
+            "Data faults",
+            _mine(known.DATA_FAULTS),
+            "Faulty columns; a person must mend the source.",
+            alarming=1,
+        ),
+        _number(
+            "Alarms",
+            f"sum by (model) ({series(known.ALARM_ACTIVE, MODEL)})",
+            "Raised by the controller's own tests.",
+            alarming=1,
+        ),
+        _number(
+            "Live predictions",
+            f"sum by (model) (rate({predictor.PREDICTIONS.name}"
+            f'{{{MODEL},role!="shadow"}}[{INTERVAL}]))',
+            "Rows a second that users asked for.",
+            "rowsps",
+        ),
+    ),
+)
+
+RIGHT = Row(
+    "Is it right (mature windows only)",
+    (
+        Panel(
+            "Primary metric of the champion, with its 95% interval",
+            (
+                Query(
+                    f"max by (metric) ({series(known.TRUTH_METRIC_HIGH, _WHOLE)} {_PRIMARY})",
+                    "high",
+                    band_to="low",
+                ),
+                Query(
+                    f"min by (metric) ({series(known.TRUTH_METRIC_LOW, _WHOLE)} {_PRIMARY})",
+                    "low",
+                ),
+                Query(
+                    f"{series(known.TRUTH_METRIC, _WHOLE)} {_PRIMARY}",
+                    "{{metric}} of version {{version}}",
+                ),
+                Query(_mine(known.METRIC_FLOOR), "limit", dashed=True),
+                Query(_mine(known.METRIC_ACCEPTED), "accepted", dashed=True),
+                Query(
+                    f"{_mine(known.METRIC_ACCEPTED)} + on (model, metric) "
+                    f"{_mine(known.METRIC_FALL)} * on (model, metric) "
+                    f"(1 - 2 * {_mine(known.METRIC_GREATER_IS_BETTER)})",
+                    "worst tolerated",
+                    dashed=True,
+                ),
+            ),
+            "An alert comes when the whole interval is past the limit or past what is tolerated.",
+            width=16,
+            height=10,
+        ),
+        Panel(
+            "Whole windows, every metric",
+            (
+                Query(
+                    series(known.TRUTH_METRIC, f'{MODEL},slice=""'),
+                    "{{metric}} " + _ONE,
+                ),
+            ),
+            "All metrics of the spec, of every version that answers.",
+            width=8,
+            height=10,
+        ),
+        Panel(
+            "Accuracy by version",
+            (Query(series(known.MODEL_ACCURACY, MODEL), _ONE),),
+            "Of a rare class it says little: always `no` scores high.",
+            unit="percentunit",
+            width=8,
+        ),
+        Panel(
+            "Slices of the champion",
+            (
+                Query(
+                    f"{series(known.TRUTH_METRIC, _SLICES)} {_PRIMARY}",
+                    "{{slice}}",
+                ),
+            ),
+            "The primary metric within the spec's slices.",
+            width=8,
+        ),
+        Panel(
+            "Labelled and right so far",
+            (
+                Query(series(known.LABELLED_PREDICTIONS, MODEL), f"labelled {_ONE}"),
+                Query(series(known.CORRECT_PREDICTIONS, MODEL), f"right {_ONE}"),
+            ),
+            "Totals since the log begins.",
+            width=8,
+        ),
+    ),
+)
+
+ESTIMATED = Row(
+    "What the scores promise (labels unseen)",
+    (
+        Panel(
+            "Estimate of the champion's metrics",
+            (
+                Query(
+                    f"max by (metric) ({series(known.TRUTH_ESTIMATE_HIGH, _CHAMPION)} {_PRIMARY})",
+                    "high",
+                    band_to="low",
+                ),
+                Query(
+                    f"min by (metric) ({series(known.TRUTH_ESTIMATE_LOW, _CHAMPION)} {_PRIMARY})",
+                    "low",
+                ),
+                Query(series(known.TRUTH_ESTIMATE, _CHAMPION), "{{metric}} of {{version}}"),
+            ),
+            "From calibrated scores, of the newest window that is over; holds while calibration "
+            "does. The band is the primary metric's.",
+            width=16,
+        ),
+        Panel(
+            "Contradicted by labels",
+            (Query(series(known.TRUTH_ESTIMATE_UNRELIABLE, MODEL), "{{metric}} " + _ONE),),
+            "Do not act on an estimate that labels contradict.",
+            Kind.STATES,
+            width=8,
+        ),
+    ),
+)
+
+LABELS = Row(
+    "Labels",
+    (
+        Panel(
+            "Coverage",
+            (
+                Query(series(known.TRUTH_COVERAGE, MODEL), _ONE),
+                Query(_mine(known.LABEL_COVERAGE_EXPECTED), "expected", dashed=True),
+            ),
+            "Labelled over predicted, of the newest window that is due.",
+            unit="percentunit",
+            width=8,
+            low=0,
+            high=1,
+        ),
+        Panel(
+            "Predicted and labelled",
+            (
+                Query(series(known.TRUTH_WINDOW_PREDICTIONS, MODEL), f"predicted {_ONE}"),
+                Query(series(known.TRUTH_WINDOW_LABELLED, MODEL), f"labelled {_ONE}"),
+            ),
+            "Rows of the newest window that is due.",
+            width=8,
+        ),
+        Panel(
+            "Label delay",
+            (
+                Query(
+                    series(known.TRUTH_LABEL_DELAY, _CHAMPION),
+                    "{{quantile}} of version {{version}}",
+                ),
+                Query(_mine(known.LABEL_DELAY_PROMISED), "promised", dashed=True),
+            ),
+            "From the prediction to its label, of those that came.",
+            unit="s",
+            width=8,
+        ),
+        Panel(
+            "Labels that cannot be used",
+            (
+                Query(
+                    rate(known.TRUTH_UNUSABLE_LABELS, "model", MODEL, INTERVAL),
+                    "unusable a second",
+                ),
+            ),
+            "Of an unknown class, not finite, or from before their prediction.",
+        ),
+        Panel(
+            "End of the newest window that is due",
+            (Query(f"{series(known.TRUTH_WINDOW_END, MODEL)} * 1000", _ONE),),
+            "In the controller's clock.",
+            Kind.NUMBER,
+            "dateTimeAsIso",
+        ),
+    ),
+)
+
+INPUTS = Row(
+    "Inputs",
+    (
+        Panel(
+            "Drift",
+            (
+                Query(_mine(known.DATA_DRIFT_SCORE), "features, by importance"),
+                Query(_mine(known.PREDICTION_DRIFT_SCORE), "scores"),
+            ),
+            "Distance of the newest window from the training data.",
+            width=8,
+            low=0,
+        ),
+        Panel(
+            "Drift by feature",
+            (Query(series(known.FEATURE_DRIFT_SCORE, MODEL), "{{feature}}"),),
+            "Which column moved.",
+            width=8,
+            low=0,
+        ),
+        Panel(
+            "Verdict on drift",
+            (Query(series(known.DRIFT_VERDICT, MODEL), "{{verdict}}"),),
+            "HOLD is too few rows; ERROR is a report that broke. Neither is a pass.",
+            Kind.STATES,
+            width=8,
+        ),
+        Panel(
+            "Columns scored",
+            (
+                Query(_mine(known.DRIFT_COLUMNS_SCORED), "scored"),
+                Query(_mine(known.DRIFT_COLUMNS_EXPECTED), "expected", dashed=True),
+            ),
+            "Fewer than expected is an unknown, not an absence of drift.",
+            width=6,
+        ),
+        Panel(
+            "Rows of the drift window",
+            (Query(_mine(known.DRIFT_WINDOW_ROWS), "rows"),),
+            "Too few, and drift is not judged.",
+            width=6,
+        ),
+        Panel(
+            "Faulty columns",
+            (Query(_mine(known.DATA_FAULTS), "faulty"),),
+            "Nulls, stuck, rescaled, out of bounds.",
+            width=6,
+        ),
+        Panel(
+            "Alarms of the controller's own",
+            (Query(series(known.ALARM_ACTIVE, MODEL), "{{alarm}}"),),
+            "Sequential tests, valid under continuous looking.",
+            Kind.STATES,
+            width=6,
+        ),
+    ),
+)
+
+MODEL_DASHBOARD = Dashboard(
+    "heliotrope-model",
+    "Heliotrope: model health",
+    "Whether a model is right, by mature labels with intervals; and what is known before them.",
+    (GLANCE, RIGHT, ESTIMATED, LABELS, INPUTS),
+)
