@@ -18,6 +18,7 @@ from heliotrope.cli import (
     mlflow_ui,
     models,
     predict,
+    replay,
     reproduce,
     serve,
     spec,
@@ -30,7 +31,7 @@ from heliotrope.errors import HeliotropeError
 INTERRUPTED = 130
 _MODULES = (
     *(init, spec, train, models, explain, reproduce, serve, predict, spool, mlflow_ui, generate),
-    *(collector, labels, truth),
+    *(collector, labels, truth, replay),
 )
 
 

@@ -58,12 +58,17 @@ def generate(
     )
     if clear_cut:
         knobs = synthetic.clear_cut(knobs)
-    knobs = _with_scenario(knobs, scenario, turns_at, strength)
+    knobs = with_scenario(knobs, scenario, turns_at, strength)
     written = write_loans(synthetic.LoanGenerator(knobs), output, with_truth)
     typer.echo(f"{written:,} loans in {output}")
 
 
-def _with_scenario(knobs: "LoanKnobs", name: str, after: float, strength: float) -> "LoanKnobs":
+def with_scenario(knobs: "LoanKnobs", name: str, after: float, strength: float) -> "LoanKnobs":
+    """The knobs of a named scenario that turns after a share of its period.
+
+    Raises:
+        UsageError: the name or the share is none.
+    """
     from heliotrope.domain import synthetic
     from heliotrope.errors import UsageError
 

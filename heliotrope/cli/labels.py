@@ -123,14 +123,24 @@ def _client(url: str, token_file: Path | None) -> "CollectorClient":
     import os
 
     from heliotrope.adapters.collector_client import CollectorClient
+    from heliotrope.vocabulary import ENV_COLLECTOR_URL
+
+    address = url or os.environ.get(ENV_COLLECTOR_URL) or DEFAULT_URL
+    return CollectorClient(address, token_of(token_file))
+
+
+def token_of(token_file: Path | None) -> str:
+    """The collector's token: of the file, the environment, or the home folder's file.
+
+    Raises:
+        UsageError: there is none.
+    """
+    import os
+
     from heliotrope.cli.collector import read_lines
     from heliotrope.errors import UsageError
     from heliotrope.settings import Settings
-    from heliotrope.vocabulary import (
-        COLLECTOR_TOKEN_FILE,
-        ENV_COLLECTOR_TOKEN,
-        ENV_COLLECTOR_URL,
-    )
+    from heliotrope.vocabulary import COLLECTOR_TOKEN_FILE, ENV_COLLECTOR_TOKEN
 
     token = os.environ.get(ENV_COLLECTOR_TOKEN, "")
     if token_file is not None or not token:
@@ -139,4 +149,4 @@ def _client(url: str, token_file: Path | None) -> "CollectorClient":
         if not words:
             raise UsageError("The token file must hold a token. It is empty.")
         token = words[0]
-    return CollectorClient(url or os.environ.get(ENV_COLLECTOR_URL) or DEFAULT_URL, token)
+    return token

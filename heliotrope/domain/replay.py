@@ -181,3 +181,102 @@ class ReplaySchedule:
     def next_label_at(self) -> datetime | None:
         """When the next known label is due."""
         return self._labels[0][0] if self._labels else None
+
+
+@dataclass(frozen=True)
+class ReplayPlan:
+    """How rows are laid on the platform's clock."""
+
+    pace: Pace
+    delay: timedelta
+    """From a row's moment to its label's, by the platform's clock."""
+    shift: timedelta
+    """By how much the first row's moment lies after its event time."""
+    clock_speed: float | None = None
+    """To drive the clock at; None leaves it alone."""
+    move_clock_to: datetime | None = None
+    """Where a driven clock is moved on to before the first row."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """What is known of the rows beforehand."""
+
+    count: int
+    first: datetime
+    """Event time of the first row, UTC."""
+    last: datetime
+
+    @property
+    def length(self) -> timedelta:
+        """From the first to the last."""
+        return self.last - self.first
+
+
+def plan_machine_time(
+    span: Span,
+    now: datetime,
+    label_delay: timedelta,
+    *,
+    rate: float | None = None,
+    speed: float | None = None,
+    delay: timedelta | None = None,
+) -> ReplayPlan:
+    """Lay rows on the machine's own clock, from now on.
+
+    Args:
+        span: of the rows.
+        now: when the first row is sent.
+        label_delay: the spec's, which is shortened as the time between rows is.
+        rate: rows a second at equal distances.
+        speed: times as fast as they happened; either this or the rate.
+        delay: of labels, by the clock; overrules the spec's.
+
+    >>> from datetime import UTC
+    >>> first, now = datetime(2024, 1, 1, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)
+    >>> span = Span(600, first, first + timedelta(days=30))
+    >>> plan_machine_time(span, now, timedelta(days=5), rate=10.0).delay
+    datetime.timedelta(seconds=10)
+    """
+    if rate is not None:
+        pace: Pace = Evenly(now, timedelta(seconds=1 / rate))
+        lasts = timedelta(seconds=span.count / rate)
+        faster = max(span.length / lasts, 1.0)
+    else:
+        faster = speed or 1.0
+        pace = AsTimed(span.first, now, faster)
+    return ReplayPlan(pace, label_delay / faster if delay is None else delay, now - span.first)
+
+
+def plan_simulated_time(
+    span: Span,
+    now: datetime,
+    label_delay: timedelta,
+    *,
+    drive: bool = False,
+    rate: float | None = None,
+    speed: float | None = None,
+    delay: timedelta | None = None,
+) -> ReplayPlan:
+    """Lay rows on a simulated clock: at their own event times, or all later by one shift where the
+    clock is past the first.
+
+    Args:
+        span: of the rows.
+        now: of the clock.
+        label_delay: the spec's.
+        drive: whether the replay moves the clock; else it waits for it.
+        rate: drives the clock so fast that this many rows a second come on average.
+        speed: drives it at this many seconds a second.
+        delay: overrules the spec's.
+    """
+    begin = max(now, span.first)
+    pace = AsTimed(span.first, begin)
+    shift = begin - span.first
+    wanted = label_delay if delay is None else delay
+    if not drive:
+        return ReplayPlan(pace, wanted, shift)
+    if rate is not None:
+        speed = max(span.length.total_seconds() / span.count * rate, 1e-3)
+    forward = span.first if now < span.first else None
+    return ReplayPlan(pace, wanted, shift, clock_speed=speed, move_clock_to=forward)
