@@ -1,5 +1,6 @@
 """Proof that dashboards and rules work on a real Prometheus: asks each panel what it would show."""
 
+import math
 from collections.abc import Iterable
 
 from heliotrope.adapters.prometheus_api import PrometheusApi
@@ -20,7 +21,8 @@ def unanswered(api: PrometheusApi, queries: Iterable[PanelQuery]) -> list[str]:
     missing = []
     for query in queries:
         try:
-            if not api.query(query.expr):
+            # What is not a number is drawn as nothing.
+            if all(math.isnan(sample.value) for sample in api.query(query.expr)):
                 missing.append(f"{query}: no data")
         except UsageError as error:
             missing.append(f"{query}: {error}")
