@@ -18,6 +18,7 @@ from heliotrope.settings import Settings
 if TYPE_CHECKING:
     from heliotrope.adapters.embedded.run_log import FileRunLog
     from heliotrope.adapters.embedded.runs import EmbeddedRuns
+    from heliotrope.adapters.embedded.serving import EmbeddedServing
     from heliotrope.adapters.sql_state import SqlStateStore
     from heliotrope.domain.lineage import CodeIdentity
     from heliotrope.domain.snapshot import SnapshotRef
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from heliotrope.service.recorded_training import RecordedTraining
     from heliotrope.service.training_run import TrainingRun
     from heliotrope.service.training_tools import Reports, TrainedPipeline
+    from heliotrope.service.truth import Truth
     from heliotrope.spec import ModelSpec
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -91,6 +93,19 @@ class Platform:
         return EmbeddedRuns(
             self.settings.home, CHECKOUT / "pipelines" / "compiled", self.settings.environment()
         )
+
+    @cached_property
+    def serving(self) -> "EmbeddedServing":
+        """Versions and traffic, by the supervisor of this home."""
+        from heliotrope.adapters.embedded.serving import EmbeddedServing
+
+        return EmbeddedServing(self.settings.home)
+
+    def truth(self, spec: "ModelSpec", engine: str = "duckdb") -> "AbstractContextManager[Truth]":
+        """The truth of a spec's model; `engine` is duckdb or spark."""
+        from heliotrope.adapters.truth_access import TruthEngineName, open_truth
+
+        return open_truth(self.settings, spec, TruthEngineName(engine))
 
     @cached_property
     def trainer(self) -> "Trainer":

@@ -1,5 +1,6 @@
 """Where things run, parsed once at the edge from the environment."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,8 @@ class Settings:
     """MLflow's."""
     patience: float = DEFAULT_PATIENCE
     """Seconds that MLflow, and the state's database, are asked again while they do not answer."""
+    notify: tuple[str, ...] = field(default=(), repr=False)
+    """Apprise URLs that people are told at; most hold a secret."""
     state: str | None = field(default=None, repr=False)
     """URL of the controller's database, which may hold a password; None is a file at home."""
 
@@ -49,6 +52,7 @@ class Settings:
             store=environ.get(names.ENV_STORE) or str(home / "store"),
             tracking_uri=environ.get(names.ENV_TRACKING) or f"sqlite:///{home / 'mlflow.db'}",
             patience=_seconds(environ.get(names.ENV_PATIENCE) or str(DEFAULT_PATIENCE)),
+            notify=_urls(environ.get(names.ENV_NOTIFY, "")),
             state=environ.get(names.ENV_STATE) or None,
         )
 
@@ -60,7 +64,15 @@ class Settings:
             names.ENV_TRACKING: self.tracking_uri,
             names.ENV_PATIENCE: f"{self.patience:g}",
             **({names.ENV_STATE: self.state} if self.state else {}),
+            **({names.ENV_NOTIFY: "\n".join(self.notify)} if self.notify else {}),
         }
+
+
+def _urls(text: str) -> tuple[str, ...]:
+    # A comma may be within a URL (mailto://?to=a,b); what follows one is a URL only if it names a
+    # scheme.
+    parts = re.split(r"[\r\n]+|,(?=\s*[A-Za-z][A-Za-z0-9+.-]*://)", text)
+    return tuple(part.strip() for part in parts if part.strip())
 
 
 def _seconds(text: str) -> float:

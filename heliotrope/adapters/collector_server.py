@@ -1,4 +1,4 @@
-"""Runs the collector's application on uvicorn."""
+"""Runs the application of a collector or controller on uvicorn."""
 
 import socket
 from collections.abc import Callable
@@ -8,7 +8,13 @@ from typing import Any
 from heliotrope.errors import UsageError
 
 
-def serve(app: Any, host: str, port: int, listening: Callable[[str], None]) -> None:
+def serve(
+    app: Any,
+    host: str,
+    port: int,
+    listening: Callable[[str], None],
+    who: str = "collector",
+) -> None:
     """Serve until SIGTERM or SIGINT; requests that were taken are answered first.
 
     Args:
@@ -16,6 +22,7 @@ def serve(app: Any, host: str, port: int, listening: Callable[[str], None]) -> N
         host: address.
         port: 0 takes a free one.
         listening: told the URL once connections are accepted.
+        who: listens, for the message where it cannot.
 
     Raises:
         UsageError: the address cannot be listened on.
@@ -26,8 +33,7 @@ def serve(app: Any, host: str, port: int, listening: Callable[[str], None]) -> N
         listener = socket.create_server((host, port), backlog=1024, reuse_port=False)
     except OSError as error:
         raise UsageError(
-            f"The collector must have an address it can listen on. Got {host}:{port}: "
-            f"{error.strerror}."
+            f"The {who} must have an address it can listen on. Got {host}:{port}: {error.strerror}."
         ) from error
     config = uvicorn.Config(
         app,

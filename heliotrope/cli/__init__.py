@@ -11,27 +11,34 @@ from typer.exceptions import TyperException
 from heliotrope import __version__
 from heliotrope.cli import (
     collector,
+    controller,
     explain,
     generate,
     init,
     labels,
+    log,
     mlflow_ui,
     models,
+    platform,
     predict,
     replay,
     reproduce,
+    retrain,
     serve,
     spec,
     spool,
     train,
     truth,
+    up,
 )
 from heliotrope.errors import HeliotropeError
 
 INTERRUPTED = 130
 _MODULES = (
+    *(up, platform),
     *(init, spec, train, models, explain, reproduce, serve, predict, spool, mlflow_ui, generate),
-    *(collector, labels, truth, replay),
+    *(collector, controller, labels, truth, replay),
+    *(log, retrain),
 )
 
 

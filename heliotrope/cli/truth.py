@@ -41,7 +41,7 @@ def truth(
     Takes in what is new, unless a controller is just doing so. Numbers of windows that are not
     mature may still change, and are dimmed.
     """
-    from heliotrope.adapters.truth_access import TruthEngineName, open_truth
+    from heliotrope.adapters.truth_access import TruthEngineName
     from heliotrope.bootstrap import platform
     from heliotrope.clock import clock_of
     from heliotrope.errors import ConflictError, UsageError
@@ -52,7 +52,7 @@ def truth(
     start = None if since is None else parse_since(since, now)
     here = platform()
     spec = spec_of(model, spec_file)
-    with open_truth(here.settings, spec, TruthEngineName(engine)) as opened:
+    with here.truth(spec, engine) as opened:
         if from_scratch:
             found = opened.recomputed(now, start)
         else:

@@ -97,23 +97,36 @@ class Controller:
         late = max(LATE_TICKS * self.tick_seconds, LATE_SECONDS)
         return self.monotonic() - self._came_round <= late
 
+    @property
+    def matters(self) -> tuple[str, ...]:
+        """What it cannot do at present, in words."""
+        return tuple(f"{name}: {one.reason}" for name, one in sorted(self._failing.copy().items()))
+
     def run(self) -> None:
         """Wait for the lock, then tick until `stop` is called."""
         self.board.set(metrics.CONTROLLER_ACTIVE, 0)
         while not self._stop.is_set():
-            if self.lock.take():
+            if self._take():
                 break
             self._stop.wait(STANDBY_SECONDS)
         else:
             return
         try:
             self.active = True
+            self._failing.pop("lock", None)
             self.board.set(metrics.CONTROLLER_ACTIVE, 1)
             self._loop()
         finally:
             self.active = False
             self.board.set(metrics.CONTROLLER_ACTIVE, 0)
             self.lock.release()
+
+    def _take(self) -> bool:
+        try:
+            return self.lock.take()
+        except HeliotropeError as error:
+            self._tell("lock", error)
+            return False
 
     def _loop(self) -> None:
         while not self._stop.is_set():
@@ -143,21 +156,24 @@ class Controller:
 
     def _failed(self, duty: Duty, error: Exception) -> None:
         self.board.add(metrics.DUTY_FAILURES, duty.name, getattr(duty, "model", ""))
-        reason = f"{type(error).__name__}: {error}"
-        known = self._failing.get(duty.name)
+        self._tell(duty.name, error)
+
+    def _tell(self, name: str, error: Exception) -> None:
+        # A person's or a peer's doing is told in a line; anything else is a fault of ours.
+        known_kind = isinstance(error, HeliotropeError)
+        reason = str(error) if known_kind else f"{type(error).__name__}: {error}"
+        known = self._failing.get(name)
         if known is not None and known.reason == reason:
             known.times += 1
             return
-        self._failing[duty.name] = _Failing(reason)
-        # A person's or a peer's doing is told in a line; anything else is a fault of ours.
-        trace = None if isinstance(error, HeliotropeError) else error
+        self._failing[name] = _Failing(reason)
         logger.warning(
-            "The duty %s must run; it is tried again each tick. %s", duty.name, reason,
-            exc_info=trace,
+            "%s must work; it is tried again and again. %s", name, reason,
+            exc_info=None if known_kind else error,
         )  # fmt: skip
 
     def _worked(self, duty: Duty) -> None:
         self.board.set(metrics.LAST_TICK, time.time(), duty.name)
         known = self._failing.pop(duty.name, None)
         if known is not None:
-            logger.warning("The duty %s runs again, after %d failures.", duty.name, known.times)
+            logger.warning("%s works again, after %d failures.", duty.name, known.times)

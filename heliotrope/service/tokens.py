@@ -18,6 +18,10 @@ class Scope(StrEnum):
     """Send prediction batches."""
     LABELS = "labels"
     """Send labels."""
+    ALERTS = "alerts"
+    """Tell the controller of alerts."""
+    ORDERS = "orders"
+    """Give the controller a person's orders."""
 
 
 class Access(StrEnum):

@@ -1,0 +1,113 @@
+"""What a controller is made of: the one place where its duties are listed."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from heliotrope.vocabulary import CONTROLLER_LOCK_FILE, MODEL_PLATFORM
+
+if TYPE_CHECKING:
+    from heliotrope.adapters.controller_app import ControllerApp
+    from heliotrope.adapters.embedded.lock_file import LockFile
+    from heliotrope.bootstrap import Platform
+    from heliotrope.clock import Clock
+    from heliotrope.service.controller import Duty
+    from heliotrope.service.decision_feed import AlertHandler
+    from heliotrope.service.notifying import NotifyDuty
+    from heliotrope.service.tokens import TokenRing
+    from heliotrope.service.truth_book import TruthBook
+    from heliotrope.spec import ModelSpec
+    from heliotrope.telemetry.board import Board
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What duties are made of."""
+
+    platform: "Platform"
+    specs: tuple["ModelSpec", ...]
+    board: "Board"
+    clock: "Clock"
+    books: dict[str, "TruthBook"]
+    """The truth of each model, by name; refreshed by its duty before the others run."""
+    notify: "NotifyDuty"
+
+
+def alert_handlers(parts: Parts) -> "list[AlertHandler]":
+    """Who acts on alarms that Alertmanager tells; a line each."""
+    _ = parts
+    return []
+
+
+def controller_duties(parts: Parts) -> "list[Duty]":
+    """All duties, in the order in which a tick runs them; a line each.
+
+    The truth comes first, since the others judge on it, and people are told last.
+    """
+    from heliotrope.service.decision_feed import AlertDuty
+    from heliotrope.service.truth_duty import TruthDuty
+
+    models = [spec.name for spec in parts.specs]
+    logs = [*models, MODEL_PLATFORM]
+    return [
+        *(TruthDuty(spec, parts.books[spec.name], parts.board) for spec in parts.specs),
+        AlertDuty(parts.platform.state, logs, alert_handlers(parts)),
+        parts.notify,
+    ]
+
+
+@contextmanager
+def open_controller(
+    platform: "Platform",
+    specs: "Sequence[ModelSpec]",
+    clock: "Clock",
+    lock: "LockFile",
+    ring: "TokenRing",
+    tick_seconds: float,
+) -> "Iterator[ControllerApp]":
+    """A controller and its HTTP application, ready to be served.
+
+    Raises:
+        SpecError: a monitoring window is shorter than a second.
+        UsageError: a place to tell people at is none.
+        UnavailableError: the state's database does not answer.
+    """
+    from heliotrope.adapters.controller_app import ControllerApp
+    from heliotrope.adapters.notify import AppriseMessenger
+    from heliotrope.adapters.web_files import WebFiles
+    from heliotrope.bootstrap import CHECKOUT
+    from heliotrope.service.alerts import AlertIntake
+    from heliotrope.service.alias_book import AliasBook
+    from heliotrope.service.controller import Controller
+    from heliotrope.service.live_view import LiveViews, Sources
+    from heliotrope.service.notifying import NotifyDuty
+    from heliotrope.service.truth_book import TruthBook
+    from heliotrope.telemetry.board import Board
+    from heliotrope.telemetry.controller_metrics import CONTROLLER_METRICS
+
+    board = Board(CONTROLLER_METRICS)
+    state, names = platform.state, tuple(spec.name for spec in specs)
+    notify = NotifyDuty(
+        state, [*names, MODEL_PLATFORM], AppriseMessenger(platform.settings.notify), board
+    )
+    with ExitStack() as opened:
+        books = {spec.name: TruthBook(opened.enter_context(platform.truth(spec))) for spec in specs}
+        parts = Parts(platform, tuple(specs), board, clock, books, notify)
+        controller = Controller(controller_duties(parts), clock, board, lock, tick_seconds)
+        aliases = AliasBook(lambda: platform.registry)
+        sources = Sources(state, books, platform.serving, aliases, controller, clock)
+        views = LiveViews(parts.specs, sources)
+        pages = WebFiles(CHECKOUT / "dashboards" / "web")
+        yield ControllerApp(
+            controller, names, state, views.json, clock.now,
+            AlertIntake(state, clock, controller.wake), ring, pages,
+        )  # fmt: skip
+        notify.close()
+
+
+def lock_of(platform: "Platform") -> "LockFile":
+    """What the one controller of a home holds."""
+    from heliotrope.adapters.embedded.lock_file import LockFile
+
+    return LockFile(platform.settings.home / CONTROLLER_LOCK_FILE)
