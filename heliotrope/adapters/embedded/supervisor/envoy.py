@@ -1,0 +1,234 @@
+"""Envoy's configuration: pure functions from the split to what Envoy reads.
+
+The listener never changes, so no connection is drained when weights move: routes come by RDS and
+clusters by CDS, each from a file that is replaced by a rename (Envoy docs, "xDS: file-based").
+A version is a cluster of its own; a model's route is a weighted cluster.
+
+Retries are safe although a prediction is a POST: Envoy gives every request an id, a predictor's
+answer and its record carry it, and readers count one id once. So a request whose predictor was
+killed is sent again, with pauses, for longer than a predictor takes to start.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROUTES = "models"
+TIMEOUT = "30s"
+_BODY_BYTES = 16 << 20
+"""Above the predictors' own limit; a body must be held to be sent again."""
+_TYPES = "type.googleapis.com/envoy"
+_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A version that listens."""
+
+    model: str
+    version: str
+    port: int
+
+    @property
+    def name(self) -> str:
+        """Of its cluster."""
+        return f"{self.model}/{self.version}"
+
+
+Split = Mapping[str, Mapping[str, int]]
+"""Per cent by model and version; an empty mapping where no version of a model is ready."""
+
+
+def bootstrap(listen: int, admin: int, folder: Path) -> dict[str, Any]:
+    """What Envoy is started with; `folder` will hold cds.json and rds.json."""
+    return {
+        "node": {"id": "gateway", "cluster": "heliotrope"},
+        "admin": {"address": _address(admin)},
+        "dynamic_resources": {"cds_config": _from_file(folder / "cds.json")},
+        "static_resources": {"listeners": [_listener(listen, folder)]},
+    }
+
+
+def clusters(backends: Sequence[Backend]) -> dict[str, Any]:
+    """The CDS file."""
+    made = [_cluster(backend) for backend in sorted(backends, key=lambda one: one.name)]
+    return _response(made)
+
+
+def routes(split: Split, backends: Sequence[Backend]) -> dict[str, Any]:
+    """The RDS file: the split of each model, every version by its number, 404 for the rest."""
+    found = [route for model in sorted(split) for route in _model_routes(model, split, backends)]
+    known = ", ".join(sorted(split)) or "none yet"
+    found.append(_refusal({"prefix": "/"}, 404, f"There is no such model here. Models: {known}."))
+    return _response(
+        [
+            {
+                "@type": f"{_TYPES}.config.route.v3.RouteConfiguration",
+                "name": ROUTES,
+                "virtual_hosts": [{"name": ROUTES, "domains": ["*"], "routes": found}],
+            }
+        ]
+    )
+
+
+def _response(resources: list[dict[str, Any]]) -> dict[str, Any]:
+    text = json.dumps(resources, sort_keys=True)
+    return {
+        "version_info": hashlib.sha256(text.encode()).hexdigest()[:16],
+        "resources": resources,
+    }
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    source = {"path": str(path), "watched_directory": {"path": str(path.parent)}}
+    return {"resource_api_version": "V3", "path_config_source": source}
+
+
+def _address(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def _listener(port: int, folder: Path) -> dict[str, Any]:
+    manager = {
+        "@type": f"{_TYPES}.extensions.filters.network.http_connection_manager.v3"
+        ".HttpConnectionManager",
+        "stat_prefix": "gateway",
+        "rds": {"route_config_name": ROUTES, "config_source": _from_file(folder / "rds.json")},
+        # The caller's id is the prediction's.
+        "preserve_external_request_id": True,
+        "request_id_extension": {
+            "typed_config": {
+                "@type": f"{_TYPES}.extensions.request_id.uuid.v3.UuidRequestIdConfig",
+                "pack_trace_reason": False,
+            }
+        },
+        "server_header_transformation": "PASS_THROUGH",
+        "normalize_path": True,
+        "merge_slashes": True,
+        "local_reply_config": {
+            "body_format": {"json_format": {"error": "%LOCAL_REPLY_BODY%"}},
+        },
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {
+                    "@type": f"{_TYPES}.extensions.filters.http.router.v3.Router",
+                    "suppress_envoy_headers": True,
+                },
+            }
+        ],
+    }
+    return {
+        "name": "gateway",
+        "address": _address(port),
+        "per_connection_buffer_limit_bytes": _BODY_BYTES,
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": manager,
+                    }
+                ]
+            }
+        ],
+    }
+
+
+def _cluster(backend: Backend) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": _address(backend.port)}}
+    return {
+        "@type": f"{_TYPES}.config.cluster.v3.Cluster",
+        "name": backend.name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "per_connection_buffer_limit_bytes": _BODY_BYTES,
+        "load_assignment": {
+            "cluster_name": backend.name,
+            "endpoints": [{"lb_endpoints": [endpoint]}],
+        },
+        "circuit_breakers": {
+            "thresholds": [
+                {
+                    "max_connections": 4096,
+                    "max_pending_requests": 8192,
+                    "max_requests": 8192,
+                    # All that wait for a killed predictor, not three of them.
+                    "max_retries": 8192,
+                }
+            ]
+        },
+        # Told in the admin pages. A cluster's only process is tried even while it is unhealthy
+        # (Envoy's panic mode), so that a request waits for its restart and is not refused.
+        "health_checks": [
+            {
+                "timeout": "2s",
+                "interval": "2s",
+                "unhealthy_threshold": 2,
+                "healthy_threshold": 1,
+                "http_health_check": {"path": "/v2/health/ready"},
+            }
+        ],
+        "typed_extension_protocol_options": {
+            _HTTP_OPTIONS: {
+                "@type": f"{_TYPES}.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http_protocol_options": {}},
+                # Below the predictor's own 5 s, so that it never closes one that is being used.
+                "common_http_protocol_options": {"idle_timeout": "4s"},
+            }
+        },
+    }
+
+
+def _model_routes(model: str, split: Split, backends: Sequence[Backend]) -> list[dict[str, Any]]:
+    own = [backend for backend in backends if backend.model == model]
+    found = [
+        {
+            "match": {"path_separated_prefix": f"/v2/models/{model}/versions/{backend.version}"},
+            "route": _to({"cluster": backend.name}),
+        }
+        for backend in sorted(own, key=lambda one: one.name)
+    ]
+    weighted = [
+        {"name": f"{model}/{version}", "weight": weight}
+        for version, weight in sorted(split[model].items())
+        if weight > 0
+    ]
+    for match in _matches(model):
+        if weighted:
+            found.append(
+                {"match": match, "route": _to({"weighted_clusters": {"clusters": weighted}})}
+            )
+        else:
+            found.append(_refusal(match, 503, f"No version of {model} is ready."))
+    return found
+
+
+def _matches(model: str) -> list[dict[str, Any]]:
+    return [
+        {"path": f"/v1/models/{model}:predict"},
+        {"path_separated_prefix": f"/v1/models/{model}"},
+        {"path_separated_prefix": f"/v2/models/{model}"},
+    ]
+
+
+def _to(target: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **target,
+        "timeout": TIMEOUT,
+        "retry_policy": {
+            "retry_on": "connect-failure,refused-stream,reset-before-request,reset",
+            "num_retries": 30,
+            "retry_back_off": {"base_interval": "0.05s", "max_interval": "1s"},
+        },
+    }
+
+
+def _refusal(match: dict[str, Any], status: int, message: str) -> dict[str, Any]:
+    return {
+        "match": match,
+        "direct_response": {"status": status, "body": {"inline_string": message}},
+    }
