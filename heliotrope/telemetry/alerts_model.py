@@ -7,6 +7,7 @@ label delay are what keeps it from flapping.
 from heliotrope.telemetry import controller_metrics as known
 from heliotrope.telemetry.metric import Metric
 from heliotrope.telemetry.promql import rise, series
+from heliotrope.telemetry.recording import CHAMPION
 from heliotrope.telemetry.rules import AlertRule, Severity
 
 _CHAMPION = 'role="champion"'
@@ -16,6 +17,7 @@ _FAILED, _ERRED = 'verdict="FAIL"', 'verdict="ERROR"'
 _OWN_ALARMS = 'alarm!~"Heliotrope.*"'
 _NO_SLICE = 'slice=""'
 _COUNT = 'printf "%.0f"'
+_NOW = f"and on (model, version) {CHAMPION.record}"
 _BY_METRIC = "on (model, metric) group_left ()"
 _MORE = f"on (model, metric) {series(known.METRIC_GREATER_IS_BETTER)} == 1"
 _LESS = f"on (model, metric) {series(known.METRIC_GREATER_IS_BETTER)} == 0"
@@ -46,8 +48,8 @@ def _worse_than(limit_above: str, limit_below: str) -> str:
     high = series(known.TRUTH_METRIC_HIGH, _WHOLE)
     low = series(known.TRUTH_METRIC_LOW, _WHOLE)
     return (
-        f"(({high} < {_BY_METRIC} {limit_above}) and {_MORE})\n"
-        f"or\n(({low} > {_BY_METRIC} {limit_below}) and {_LESS})"
+        f"((({high} < {_BY_METRIC} {limit_above}) and {_MORE})\n"
+        f"or\n(({low} > {_BY_METRIC} {limit_below}) and {_LESS}))\n{_NOW}"
     )
 
 
@@ -116,7 +118,7 @@ ALARM_ACTIVE = AlertRule(
 )
 ESTIMATE_CONTRADICTED = AlertRule(
     "HeliotropeEstimateContradicted",
-    f"{series(known.TRUTH_ESTIMATE_UNRELIABLE, _CHAMPION)} == 1",
+    f"{series(known.TRUTH_ESTIMATE_UNRELIABLE, _CHAMPION)} == 1\n{_NOW}",
     Severity.TICKET,
     "The label-free estimate of {{ $labels.metric }} of {{ $labels.model }} version "
     "{{ $labels.version }} is "
@@ -128,7 +130,7 @@ ESTIMATE_CONTRADICTED = AlertRule(
 LABEL_COVERAGE_LOW = AlertRule(
     "HeliotropeLabelCoverageLow",
     f"{series(known.TRUTH_COVERAGE, _CHAMPION)} < on (model) group_left () "
-    f"{series(known.LABEL_COVERAGE_EXPECTED)}",
+    f"{series(known.LABEL_COVERAGE_EXPECTED)}\n{_NOW}",
     Severity.TICKET,
     "{{ $value | humanizePercentage }} of the predictions of {{ $labels.model }} version "
     "{{ $labels.version }} have labels in the newest window that is due ("
@@ -140,7 +142,7 @@ LABEL_COVERAGE_LOW = AlertRule(
 LABEL_DELAY_GROWN = AlertRule(
     "HeliotropeLabelDelayGrown",
     f"{series(known.TRUTH_LABEL_DELAY, _CHAMPION_P90)}\n> on (model) group_left () "
-    f"({series(known.LABEL_DELAY_PROMISED)} > 0)",
+    f"({series(known.LABEL_DELAY_PROMISED)} > 0)\n{_NOW}",
     Severity.TICKET,
     "A tenth of the labels of {{ $labels.model }} took {{ $value | humanizeDuration }} or more; "
     "the spec says that they are final after "

@@ -2,12 +2,14 @@
 
 from heliotrope.telemetry import alerts_model as alerts
 from heliotrope.telemetry import controller_metrics as known
+from heliotrope.telemetry import predictor_metrics as predictor
 from heliotrope.telemetry.rule_cases import Case, Fires, row
 
 _V = {"model": "loans", "version": "7", "role": "champion"}
 _AUC = {"model": "loans", "metric": "roc_auc"}
 _LOSS = {"model": "loans", "metric": "log_loss"}
 Series = tuple[tuple[str, str], ...]
+_IS_CHAMPION = row(predictor.PREDICTOR_INFO, 1, **_V, task="binary")
 
 
 def _measured(metric: str, value: float, low: float, high: float, role: str = "champion") -> Series:
@@ -20,12 +22,17 @@ def _measured(metric: str, value: float, low: float, high: float, role: str = "c
 
 
 _AUC_LIMITS = (
+    _IS_CHAMPION,
     row(known.METRIC_FLOOR, 0.7, **_AUC),
     row(known.METRIC_ACCEPTED, 0.8, **_AUC),
     row(known.METRIC_FALL, 0.05, **_AUC),
     row(known.METRIC_GREATER_IS_BETTER, 1, **_AUC),
 )
+_AUC_WITHOUT_FLOOR = tuple(
+    one for one in _AUC_LIMITS if not one[0].startswith(known.METRIC_FLOOR.name)
+)
 _LOSS_LIMITS = (
+    _IS_CHAMPION,
     row(known.METRIC_FLOOR, 0.5, **_LOSS),
     row(known.METRIC_ACCEPTED, 0.4, **_LOSS),
     row(known.METRIC_FALL, 0.05, **_LOSS),
@@ -72,11 +79,21 @@ ACCURACY_CASES = (
         "a candidate's, which the rollout judges",
         (*_measured("roc_auc", 0.6, 0.55, 0.65, role="canary"), *_AUC_LIMITS),
     ),
+    Case(
+        alerts.ACCURACY_BELOW_FLOOR,
+        "a champion that was replaced, whose labels still come",
+        (
+            *_measured("roc_auc", 0.65, 0.62, 0.68),
+            *_AUC_LIMITS[1:],
+            row(predictor.PREDICTOR_INFO, "1x5 _x55", **_V, task="binary"),
+            row(predictor.PREDICTOR_INFO, 1, **{**_V, "version": "8"}, task="binary"),
+        ),
+    ),
     Case(alerts.ACCURACY_BELOW_FLOOR, "a slice alone", (*_SLICE_ONLY, *_AUC_LIMITS)),
     Case(
         alerts.ACCURACY_BELOW_FLOOR,
         "no floor is set",
-        (*_measured("roc_auc", 0.5, 0.45, 0.55), *_AUC_LIMITS[1:]),
+        (*_measured("roc_auc", 0.5, 0.45, 0.55), *_AUC_WITHOUT_FLOOR),
     ),
     Case(
         alerts.ACCURACY_FELL,
@@ -187,6 +204,7 @@ _AUC_OF_7 = {**_V, "metric": "roc_auc"}
 
 def _estimate(unreliable: int) -> Series:
     return (
+        _IS_CHAMPION,
         row(known.TRUTH_ESTIMATE, 0.81, **_AUC_OF_7),
         row(known.TRUTH_ESTIMATE_UNRELIABLE, unreliable, **_AUC_OF_7),
         *_measured("roc_auc", 0.7, 0.68, 0.72),
@@ -195,6 +213,7 @@ def _estimate(unreliable: int) -> Series:
 
 def _coverage(labelled: int, predicted: int) -> Series:
     return (
+        _IS_CHAMPION,
         row(known.TRUTH_COVERAGE, labelled / predicted, **_V),
         row(known.TRUTH_WINDOW_LABELLED, labelled, **_V),
         row(known.TRUTH_WINDOW_PREDICTIONS, predicted, **_V),
@@ -204,6 +223,7 @@ def _coverage(labelled: int, predicted: int) -> Series:
 
 def _delay(seconds: float, promised: float) -> Series:
     return (
+        _IS_CHAMPION,
         row(known.TRUTH_LABEL_DELAY, seconds, **_V, quantile="0.9"),
         row(known.LABEL_DELAY_PROMISED, promised, **_LOANS),
     )

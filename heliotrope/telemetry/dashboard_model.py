@@ -5,11 +5,15 @@ from heliotrope.telemetry import predictor_metrics as predictor
 from heliotrope.telemetry.metric import Metric
 from heliotrope.telemetry.panels import INTERVAL, MODEL, Dashboard, Kind, Panel, Query, Row
 from heliotrope.telemetry.promql import rate, series
+from heliotrope.telemetry.recording import CHAMPION
 
 _CHAMPION = f'{MODEL},role="champion"'
 _WHOLE = f'{_CHAMPION},slice=""'
 _SLICES = f'{_CHAMPION},slice!=""'
-_PRIMARY = f"and on (model, metric) {series(known.METRIC_GREATER_IS_BETTER, MODEL)}"
+_PRIMARY = (
+    f"and on (model, version) {CHAMPION.record} "
+    f"and on (model, metric) {series(known.METRIC_GREATER_IS_BETTER, MODEL)}"
+)
 _ONE = "{{version}} {{role}}"
 _SMALL = 4
 

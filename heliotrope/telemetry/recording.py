@@ -2,13 +2,23 @@
 
 from heliotrope.telemetry import collector_metrics as collector
 from heliotrope.telemetry import predictor_metrics as predictor
-from heliotrope.telemetry.promql import quantile, rate
+from heliotrope.telemetry.promql import quantile, rate, selector
 from heliotrope.telemetry.rules import RecordingRule
 
 _VERSION = "model, version, role"
+_CHAMPION = 'role="champion"'
 _REQUESTS = rate(predictor.REQUESTS, _VERSION)
 _FAILED = rate(predictor.REQUESTS, _VERSION, 'code=~"5.."')
 
+CHAMPION = RecordingRule(
+    "model_version:ml_champion:max5m",
+    f"max by (model, version) (max_over_time({selector(predictor.PREDICTOR_INFO, _CHAMPION)}[5m]))",
+)
+"""1 for the version that is champion now, as the predictors themselves say.
+
+The truth still tells of the last champion, since its labels still come; nobody is to be woken for a
+version that was replaced. Five minutes bridge a restart.
+"""
 PREDICTION_RATE = RecordingRule(
     "model_version_role:ml_predictions:rate5m", rate(predictor.PREDICTIONS, _VERSION)
 )
@@ -39,6 +49,7 @@ STORED_RATE = RecordingRule(
 """Rows a second that the collector wrote."""
 
 RECORDING_RULES = (
+    CHAMPION,
     PREDICTION_RATE,
     LIVE_PREDICTION_RATE,
     REQUEST_RATE,
