@@ -1,6 +1,7 @@
 """Pipeline runs."""
 
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -54,4 +55,44 @@ class PipelineRuns(Protocol):
         on_event: Callable[[RunEvent], None] = ...,
     ) -> int:
         """Run a compiled pipeline to its end; answers 0 when it succeeded."""
+        ...
+
+
+class RunState(StrEnum):
+    """How far a run has come that goes on by itself."""
+
+    ABSENT = "absent"
+    """It was never started, or whoever started it died before it began."""
+    RUNNING = "running"
+    """It is under way."""
+    ENDED = "ended"
+    """It ended, and said how."""
+    DIED = "died"
+    """It ended without a word: killed, out of memory, the machine went down."""
+
+
+class RunLauncher(Protocol):
+    """Starts pipeline runs that go on when the one who started them is gone."""
+
+    def start(
+        self,
+        pipeline: str,
+        arguments: Mapping[str, str],
+        run_key: str,
+        *,
+        python_path: Path | None = None,
+    ) -> None:
+        """Start a run, unless this key names one already; may be called any number of times.
+
+        Raises:
+            HeliotropeError: it cannot be started; trying again is safe.
+        """
+        ...
+
+    def state(self, run_key: str) -> RunState:
+        """How far it has come."""
+        ...
+
+    def log(self, run_key: str) -> RunLog:
+        """What its steps said, where that is at hand; empty on a cluster, where MLflow has it."""
         ...
