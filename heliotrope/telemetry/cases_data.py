@@ -59,8 +59,8 @@ SERVING_CASES = (
     Case(
         alerts.PREDICTIONS_STOPPED,
         "nobody has asked for hours",
-        (_predictions("0+60x30 1800x300"),),
-        at="5h",
+        (_predictions("0+60x30 1800x90"),),
+        at="110m",
     ),
     Case(
         alerts.ERROR_RATE_HIGH,

@@ -9,7 +9,7 @@ from heliotrope.telemetry.dashboard_serving import SERVING_DASHBOARD
 from heliotrope.telemetry.grafana import grafana_json
 from heliotrope.telemetry.predictor_metrics import PREDICTOR_INFO
 from heliotrope.telemetry.recording import RECORDING_RULES
-from heliotrope.telemetry.rule_cases import tests_yaml
+from heliotrope.telemetry.rule_cases import cases_yaml
 from heliotrope.telemetry.rules import rules_yaml
 
 RULE_FILES = ("recording.yaml", "alerts.yaml")
@@ -25,6 +25,6 @@ def telemetry_files() -> dict[str, str]:
     return {
         "prometheus/recording.yaml": rules_yaml({"heliotrope-recording": RECORDING_RULES}),
         "prometheus/alerts.yaml": rules_yaml(ALERT_GROUPS),
-        **{f"prometheus/tests/{name}.yaml": tests_yaml(c, above) for name, c in CASES.items()},
+        **{f"prometheus/tests/{name}.yaml": cases_yaml(c, above) for name, c in CASES.items()},
         **{f"grafana/{d.uid}.json": grafana_json(d, _MODELS) for d in DASHBOARDS},
     }

@@ -49,7 +49,7 @@ def row(metric: Metric, values: str | float, suffix: str = "", /, **labels: str)
     return f"{metric.name}{suffix}{{{text}}}", shown
 
 
-def tests_yaml(cases: Iterable[Case], rule_files: Sequence[str]) -> str:
+def cases_yaml(cases: Iterable[Case], rule_files: Sequence[str]) -> str:
     """The text of a file for `promtool test rules`."""
     return HEADER + yaml.safe_dump(
         {
