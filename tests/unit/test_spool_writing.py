@@ -1,6 +1,7 @@
 """The spool on a disk that is full, gone, locked or left behind by a killed process."""
 
 import os
+import random
 import shutil
 import threading
 from collections.abc import Callable
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 from heliotrope.domain.serving import ServingContract
+from heliotrope.domain.spool_format import decode_header, decode_record, scan
 from heliotrope.errors import ConflictError, NotFoundError, UsageError
+from heliotrope.service.shipping import Answered, ShipOptions, SpoolShipper
 from heliotrope.service.spool_reading import SpoolReader, segment_files
 from heliotrope.spec.features import Feature, FeatureType
 from heliotrope.vocabulary import Role, Task
@@ -266,3 +269,56 @@ def test_reading_starts_after_a_sequence_number(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="nowhere"):
         SpoolReader(tmp_path / "nowhere")
+
+
+def test_a_change_of_role_is_of_later_records_only_for_readers_and_shippers(
+    tmp_path: Path,
+) -> None:
+    spool = open_spool(tmp_path)
+    reader = SpoolReader(tmp_path)
+    spool.change_role(Role.SHADOW)
+    spool.change_role(Role.CANARY)
+    write(spool, "first")
+    seen = [(entry.record.request_id, entry.header.role) for entry in reader.poll()]
+    spool.change_role(Role.CHAMPION)
+    write(spool, "second")
+    write(spool, "third")
+    spool.change_role(Role.SHADOW)
+    seen += [(entry.record.request_id, entry.header.role) for entry in reader.poll()]
+    expected = [("first", "canary"), ("second", "champion"), ("third", "champion")]
+    assert seen == expected
+    sent: list[tuple[str, str]] = []
+
+    def send(body: bytes, follows: int, reason: str) -> Answered:
+        header, *records = [item.payload for item in scan(body) if item.payload is not None]
+        role = str(decode_header(header).role)
+        found = [decode_record(record) for record in records]
+        sent.extend((record.request_id, role) for record in found)
+        return Answered(200, found[-1].sequence)
+
+    shipper = SpoolShipper(tmp_path, send, ShipOptions(), random.Random(1))
+    for _ in range(10):
+        shipper.step()
+    assert sent == expected
+    spool.close()
+
+
+def test_a_role_stays_where_the_disk_refuses_a_new_segment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = open_spool(tmp_path)
+    write(spool, "first")
+    with monkeypatch.context() as broken:
+
+        def refuse(*_: object, **__: object) -> int:
+            raise OSError(28, "No space left on device")
+
+        broken.setattr("predictors.spool.os.open", refuse)
+        with pytest.raises(OSError, match="No space"):
+            spool.change_role(Role.CHAMPION)
+    write(spool, "second")
+    spool.change_role(Role.CHAMPION)
+    write(spool, "third")
+    spool.close()
+    roles = [entry.header.role for entry in SpoolReader(tmp_path).poll()]
+    assert roles == ["canary", "canary", "champion"]

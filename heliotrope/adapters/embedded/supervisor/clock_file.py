@@ -31,6 +31,12 @@ def platform_clock(folder: Path, speed: float | None, start: datetime | None) ->
     return path
 
 
+def clock_path(folder: Path) -> Path | None:
+    """The clock's file, for who drives it; None where the machine's clock is used."""
+    path = folder / _FILE
+    return path if path.exists() else None
+
+
 def pause_clock(path: Path | None) -> None:
     """Stop time while nothing runs."""
     if path is not None:

@@ -41,15 +41,17 @@ class FirstPlans:
 
     async def run(self) -> None:
         """Look for champions until every model has a plan."""
-        while waiting := self._waiting():
+        while waiting := self.waiting():
             for model in waiting:
-                await self._try(model)
+                await self.look(model)
             await asyncio.sleep(LOOK_SECONDS)
 
-    def _waiting(self) -> Sequence[str]:
+    def waiting(self) -> Sequence[str]:
+        """Models without a plan."""
         return [m for m in self._commands if m not in self._serving.models()]
 
-    async def _try(self, model: str) -> None:
+    async def look(self, model: str) -> None:
+        """Ask for the champion of one model, once."""
         self.messages.setdefault(model, "asking the registry for its champion")
         try:
             # MLflow takes seconds to import and may wait for a lock.

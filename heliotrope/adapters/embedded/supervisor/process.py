@@ -154,7 +154,8 @@ class Child:
         if process.poll() is None:
             await self._end(process)
             return 0.0
-        self.message = f"ended {_how(process.returncode)}: {last_line(self.spec.log)}"
+        words = last_line(self.spec.log) if process.returncode > 0 else ""
+        self.message = f"ended {_how(process.returncode)}" + (f": {words}" if words else "")
         return time.monotonic() - self._ready_since if self._ready_since else 0.0
 
     def _spawn(self) -> subprocess.Popen[bytes]:

@@ -1,0 +1,155 @@
+"""The supervisor's pure parts, and those that need no platform."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from heliotrope.adapters.embedded.serving import EmbeddedServing
+from heliotrope.adapters.embedded.supervisor.clock_file import pause_clock, platform_clock
+from heliotrope.adapters.embedded.supervisor.envoy import Backend, clusters, routes
+from heliotrope.adapters.embedded.supervisor.first_plan import FirstPlans
+from heliotrope.adapters.embedded.supervisor.process import BackOff, last_line, rotate
+from heliotrope.adapters.embedded.supervisor.split import split_now
+from heliotrope.clock import SimulatedClock, SystemClock
+from heliotrope.domain.serving_plan import Revision, ServingPlan
+from heliotrope.errors import NotFoundError, UnavailableError
+from heliotrope.vocabulary import Role
+
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def plan(version: str = "1", model: str = "toy") -> ServingPlan:
+    one = Revision(version=version, role=Role.CHAMPION)
+    return ServingPlan(model=model, revisions=(one,), weights={version: 100}, at=AT, reason="test")
+
+
+@st.composite
+def weights(draw: st.DrawFn) -> dict[str, int]:
+    cuts = sorted(draw(st.lists(st.integers(0, 100), min_size=1, max_size=4)))
+    parts = [b - a for a, b in zip([0, *cuts], [*cuts, 100], strict=True)]
+    return {str(number): part for number, part in enumerate(parts)}
+
+
+@given(weights(), st.sets(st.sampled_from("0123")))
+def test_a_split_adds_up_and_only_ready_versions_with_a_weight_get_traffic(
+    wanted: dict[str, int], ready: set[str]
+) -> None:
+    split = split_now(wanted, ready, {})
+    able = {version for version, weight in wanted.items() if weight and version in ready}
+    assert sum(split.values()) == (100 if able else 0)
+    assert set(split) <= able
+    total = sum(wanted[version] for version in able)
+    for version in able:
+        assert abs(split.get(version, 0) - wanted[version] * 100 / total) < 1
+
+
+@given(weights())
+def test_a_split_of_versions_that_are_all_ready_is_the_plan(wanted: dict[str, int]) -> None:
+    expected = {version: weight for version, weight in wanted.items() if weight}
+    assert split_now(wanted, set(wanted), {"9": 100}) == expected
+
+
+def test_the_last_split_stays_while_nobody_is_ready() -> None:
+    assert split_now({"2": 100}, set(), {"1": 100}) == {"1": 100}
+
+
+def test_pauses_double_up_to_half_a_minute_and_end_with_a_healthy_life() -> None:
+    pauses = BackOff()
+    assert [pauses.after(0.5) for _ in range(8)] == [0, 1, 2, 4, 8, 16, 30, 30]
+    assert pauses.after(11) == 0
+    assert pauses.after(0.5) == 1
+
+
+def test_a_large_log_is_kept_once_and_its_writer_goes_on(tmp_path: Path) -> None:
+    log = tmp_path / "one.log"
+    with log.open("ab") as writer:
+        writer.write(b"old\n" * 100)
+        writer.flush()
+        rotate(log, most=1000)
+        assert log.stat().st_size == 400
+        rotate(log, most=100)
+        writer.write(b"new\n")
+    assert log.read_bytes() == b"new\n"
+    assert (tmp_path / "one.log.1").read_bytes() == b"old\n" * 100
+    assert last_line(log) == "new"
+    assert last_line(tmp_path / "none.log") == ""
+
+
+def test_a_config_has_a_version_of_its_content() -> None:
+    one, two = Backend("toy", "1", 18001), Backend("toy", "2", 18002)
+    assert clusters([one, two]) == clusters([two, one])
+    assert clusters([one])["version_info"] != clusters([one, two])["version_info"]
+    split = {"toy": {"1": 90, "2": 10}}
+    same, moved = routes(split, [one, two]), routes({"toy": {"1": 89, "2": 11}}, [one, two])
+    assert routes(split, [two, one]) == same
+    assert moved["version_info"] != same["version_info"]
+
+
+def test_a_first_plan_waits_for_a_champion_and_never_replaces_a_plan(tmp_path: Path) -> None:
+    serving = EmbeddedServing(tmp_path)
+    champions: dict[str, str] = {}
+
+    def champion(model: str) -> str:
+        if model not in champions:
+            raise NotFoundError(f"no champion of {model}")
+        return champions[model]
+
+    first = FirstPlans(serving, SystemClock(), champion, {"toy": "heliotrope train toy.yaml"})
+
+    async def look() -> None:
+        for model in first.waiting():
+            await first.look(model)
+
+    asyncio.run(look())
+    assert serving.plan("toy") is None
+    assert "heliotrope train toy.yaml" in first.messages["toy"]
+    champions["toy"] = "4"
+    asyncio.run(look())
+    made = serving.plan("toy")
+    assert made is not None
+    assert made.weights == {"4": 100}
+    assert made.revisions == (Revision(version="4", role=Role.CHAMPION),)
+    assert first.waiting() == []
+    assert not serving.apply_first(plan("5"))
+    assert serving.plan("toy") == made
+
+
+def test_plans_are_kept_while_the_platform_is_down_and_nothing_is_said_of_now(
+    tmp_path: Path,
+) -> None:
+    serving = EmbeddedServing(tmp_path)
+    assert serving.observe("toy") is None
+    assert serving.plan("toy") is None
+    serving.apply(plan("1"))
+    serving.apply(plan("2"))
+    assert serving.plan("toy") == plan("2")
+    with pytest.raises(UnavailableError, match="heliotrope up"):
+        serving.observe("toy")
+    assert [path.name for path in (tmp_path / "serving").iterdir()] == ["toy.json"]
+
+
+def test_a_plan_file_that_is_none_is_refused_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "serving").mkdir()
+    (tmp_path / "serving" / "toy.json").write_text('{"model": "toy"}')
+    with pytest.raises(UnavailableError, match=r"toy\.json must be a serving plan"):
+        EmbeddedServing(tmp_path).plan("toy")
+
+
+def test_simulated_time_stands_still_while_the_platform_is_down(tmp_path: Path) -> None:
+    assert platform_clock(tmp_path, None, None) is None
+    file = platform_clock(tmp_path, 1000.0, AT)
+    assert file is not None
+    assert SimulatedClock(file).speed == 1000
+    pause_clock(file)
+    stopped = SimulatedClock(file).now()
+    assert stopped >= AT
+    assert SimulatedClock(file).now() == stopped
+    assert platform_clock(tmp_path, None, None) == file
+    assert SimulatedClock(file).speed == 1000
+    later = AT + timedelta(days=40)
+    assert platform_clock(tmp_path, 0.0, later) == file
+    assert SimulatedClock(file).now() == later
