@@ -233,7 +233,8 @@ DATA_FAULTS = _gauge(
 # Retraining
 RETRAINING_TRIGGERS = _counter(
     "ml_retraining_triggers_total",
-    "Askings for a retraining, by cause (schedule, drift, accuracy, alert, person) and decision.",
+    "Askings for a retraining, by cause (schedule, drift, accuracy, alert, person, persistence) "
+    "and decision (start, wait, refuse).",
     ("model", "cause", "decision"),
 )
 RETRAINING_RUNNING = _gauge("ml_retraining_running", "1 while a training run is under way, else 0.")
@@ -293,7 +294,7 @@ ROLLOUT_DIFFERENCE_HIGH = _gauge(
 )
 ROLLOUTS = _counter(
     "ml_rollouts_total",
-    "Rollouts that ended, by outcome (champion, rolled_back, aborted).",
+    "Rollouts that ended, by outcome (promoted, rolled_back, aborted).",
     ("model", "outcome"),
 )
 SERVING_SETTLED = _gauge(

@@ -96,6 +96,7 @@ class PanelQuery:
     dashboard: str
     panel: str
     expr: str
+    legend: str = ""
 
     def __str__(self) -> str:
         """Where it is, and what is asked."""
@@ -115,6 +116,7 @@ def asked(dashboards: Iterable[Dashboard], model: str, interval: str = "1m") -> 
             dashboard.title,
             panel.title,
             query.expr.replace("$model", model).replace(INTERVAL, interval),
+            query.legend,
         )
         for dashboard in dashboards
         for panel in dashboard.panels()

@@ -1,5 +1,6 @@
 """Panels and rules on a real Prometheus that has scraped every metric of the catalogue."""
 
+import re
 import shutil
 import subprocess
 import threading
@@ -142,6 +143,16 @@ def test_every_panel_shows_data(api: PrometheusApi) -> None:
     queries = asked(DASHBOARDS, "loans")
     assert len(queries) > 80
     assert awaited(lambda: unanswered(api, queries)) == []
+
+
+def test_every_legend_names_labels_that_its_series_have(api: PrometheusApi) -> None:
+    queries = asked(DASHBOARDS, "loans")
+    assert awaited(lambda: unanswered(api, queries)) == []
+    for query in queries:
+        wanted = set(re.findall(r"{{(\w+)}}", query.legend))
+        for sample in api.query(query.expr):
+            # An empty value is no label to Prometheus.
+            assert wanted - set(sample.labels) <= {"slice"}, query
 
 
 def test_every_rule_is_loaded_and_runs(api: PrometheusApi) -> None:
