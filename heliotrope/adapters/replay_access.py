@@ -5,7 +5,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -121,12 +121,11 @@ def run_replay(
         UnavailableError: gateway or collector do not answer before the first row.
     """
     wish.check(spec, place.clock is not None)
-    client = CollectorClient(place.collector, place.token)
     clock = clock_of({ENV_CLOCK: str(place.clock)} if place.clock else {})
     gateway = GatewayClient(place.gateway, spec, wish.protocol, wish.headers)
-    _require_collector(client, wish.patience)
-    asyncio.run(_require_gateway(gateway, spec.name, wish.patience))
-    with rows as history:
+    with closing(CollectorClient(place.collector, place.token)) as client, rows as history:
+        _require_collector(client, wish.patience)
+        asyncio.run(_require_gateway(gateway, spec.name, wish.patience))
         plan = _plan(Span(history.count, history.first, history.last), spec, clock.now(), wish,
                      simulated=place.clock is not None)  # fmt: skip
         with _driven(place, plan) as hand:

@@ -178,18 +178,27 @@ def place_of(gateway: str, collector: str, token_file: Path | None) -> "ReplayPl
     """Where a replay goes: what is given, else the running platform's, else the usual ports."""
     import os
 
+    from heliotrope.adapters.embedded.supervisor.clock_file import clock_path
+    from heliotrope.adapters.embedded.supervisor.state import folder_of, running_supervisor
     from heliotrope.adapters.replay_access import ReplayPlace
     from heliotrope.cli.labels import DEFAULT_URL, token_of
     from heliotrope.settings import Settings
     from heliotrope.vocabulary import ENV_CLOCK, ENV_COLLECTOR_URL
 
-    clock = os.environ.get(ENV_CLOCK)
+    home = Settings.parse(os.environ, Path.cwd()).home
+    state = running_supervisor(home)
+    urls = state.urls if state is not None else {}
+    given = os.environ.get(ENV_CLOCK)
+    clock = Path(given) if given else clock_path(folder_of(home)) if state else None
     return ReplayPlace(
-        gateway=gateway or DEFAULT_GATEWAY,
-        collector=collector or os.environ.get(ENV_COLLECTOR_URL) or DEFAULT_URL,
+        gateway=gateway or urls.get("gateway") or DEFAULT_GATEWAY,
+        collector=collector
+        or os.environ.get(ENV_COLLECTOR_URL)
+        or urls.get("collector")
+        or DEFAULT_URL,
         token=token_of(token_file),
-        home=Settings.parse(os.environ, Path.cwd()).home,
-        clock=Path(clock) if clock else None,
+        home=home,
+        clock=clock,
     )
 
 

@@ -248,8 +248,10 @@ class Replay:
                 await asyncio.sleep(_LABEL_SECONDS)
 
     def _gives_up(self, silent: float) -> bool:
-        # While rows go on, labels are only kept; at the end somebody waits for them.
-        return self._rows_done and silent > self._options.patience
+        # While rows go on, labels are only kept. At the end somebody waits for them, and so does a
+        # clock that this replay drives.
+        awaited = self._rows_done or self._hand is not None
+        return awaited and silent > self._options.patience
 
     async def _steer(self, hand: ClockHand) -> None:
         held, asked_at, busy = True, 0.0, False
