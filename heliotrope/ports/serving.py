@@ -32,10 +32,13 @@ class Traffic(Document):
     version: str
     requests: int
     errors: int
-    """Answered 5xx, or not at all."""
+    """Answered 5xx, without a finite score (422), or not at all."""
     p50_seconds: float
     """NaN without requests."""
     p99_seconds: float
+    latency: tuple[tuple[float, int], ...] = ()
+    """Requests that took longer than so many seconds, and no longer than the next entry's, rising
+    from 0; empty where only the quantiles are known."""
 
 
 class TrafficWatch(Protocol):

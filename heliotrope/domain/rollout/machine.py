@@ -63,7 +63,8 @@ def questions(policy: RolloutPolicy, rollout: Rollout, evidence: Evidence) -> tu
         return tuple(found)
     if state is RolloutState.SHADOW:
         found.append(ask.replay(policy, evidence))
-        found.append(ask.latency(policy, evidence, demanded=False))
+        watched = evidence.candidate is not None and evidence.champion is not None
+        found.append(ask.latency(policy, evidence, demanded=watched))
         found.append(ask.comparison(policy, rollout, evidence, demanded=True))
         return tuple(found)
     bakes = state is RolloutState.BAKING
@@ -198,7 +199,8 @@ def _watched(rollout: Rollout, stay: timedelta, now: datetime) -> Rollout:
         return rollout
     if rollout.state is RolloutState.PAUSED:
         moved = rollout.entered_at
-    return rollout.model_copy(update={"entered_at": moved, "seen_at": now})
+    opened = min(rollout.opened_at, now)
+    return rollout.model_copy(update={"entered_at": moved, "seen_at": now, "opened_at": opened})
 
 
 def _remember(rollout: Rollout, evidence: Evidence) -> Rollout:
