@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import pytest
 from deltalake import DeltaTable
+from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from heliotrope.adapters.collector_app import CollectorApp
@@ -324,6 +325,22 @@ def test_a_person_starts_a_collector_sends_a_file_and_asks_for_the_status(
     result = CliRunner().invoke(build_app(), ["labels", "status", "loans", "--json"])
     said = json.loads(result.output)[0]
     assert (said["predictions"], said["labelled"], said["unknown"]) == (4, 4, 126)
+
+
+def test_a_process_exposes_its_part_of_the_catalogue(tmp_path: Path, running: str) -> None:
+    client = CollectorClient(running, (tmp_path / "collector.token").read_text().strip())
+    assert client.send_batch(batch(1, 4), 0, "budget").watermark == 4
+    client.close()
+    reply = httpx.get(f"{running}/metrics")
+    assert reply.headers["content-type"].startswith("text/plain; version=0.0.4")
+    found = {family.name: family for family in text_string_to_metric_families(reply.text)}
+    assert set(found) == {metric.name.removesuffix("_total") for metric in COLLECTOR_METRICS}
+    for metric in COLLECTOR_METRICS:
+        family = found[metric.name.removesuffix("_total")]
+        assert (family.type, family.documentation) == (metric.type, metric.help)
+        for sample in family.samples:
+            assert set(sample.labels) - {"le"} == set(metric.labels)
+    assert {sample.value for sample in found["ml_collector_rows"].samples} == {4.0}
 
 
 def test_a_client_whose_collector_is_gone_says_so() -> None:

@@ -9,7 +9,7 @@ from heliotrope.adapters.exposition import exposition
 from heliotrope.telemetry.alerts import ALERTS
 from heliotrope.telemetry.board import Board
 from heliotrope.telemetry.catalogue import CATALOGUE, LABELS, owned_by
-from heliotrope.telemetry.files import DASHBOARDS
+from heliotrope.telemetry.files import DASHBOARDS, telemetry_files
 from heliotrope.telemetry.metric import Metric, MetricType, Owner
 from heliotrope.telemetry.panels import asked
 from heliotrope.telemetry.recording import RECORDING_RULES
@@ -110,6 +110,15 @@ def test_every_controllers_metric_is_on_a_panel() -> None:
 def test_queries_name_nothing_that_is_not_there() -> None:
     known = {metric.name for metric in CATALOGUE} | {rule.record for rule in RECORDING_RULES}
     assert {base(name) for query in QUERIES for name in names_in(query)} - known == set()
+
+
+def test_the_page_of_metrics_tells_each_once_with_its_labels() -> None:
+    page = telemetry_files()["metrics.md"]
+    for metric in CATALOGUE:
+        (line,) = [line for line in page.splitlines() if line.startswith(f"| `{metric.name}` |")]
+        assert line.endswith(f"| {metric.help} |")
+        assert line.count(" | ") == 3
+    assert page.startswith("<!-- Generated")
 
 
 def test_a_scrape_tells_every_metric_before_anything_happened() -> None:
