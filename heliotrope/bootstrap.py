@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         TrainingData,
     )
     from heliotrope.ports.outcomes import OutcomeReader
+    from heliotrope.service.drift_reference import ReadColumn
     from heliotrope.service.recorded_training import RecordedTraining
     from heliotrope.service.training_run import TrainingRun
     from heliotrope.service.training_tools import Reports, TrainedPipeline
@@ -132,6 +133,17 @@ class Platform:
     def model_cache(self) -> Path:
         """Downloaded versions; they never change."""
         return self.settings.home / "served"
+
+    @property
+    def references(self) -> Path:
+        """Sketches of what champions learnt from; they never change."""
+        return self.settings.home / "references"
+
+    def snapshot_columns(self, ref: "SnapshotRef") -> "AbstractContextManager[ReadColumn]":
+        """A snapshot column by column."""
+        from heliotrope.adapters.snapshot_columns import snapshot_columns
+
+        return snapshot_columns(self.snapshots, ref)
 
     def source_reader(self, spec: "ModelSpec") -> "SourceReader":
         """What a spec's source says, with the labelled log where the spec wants it."""

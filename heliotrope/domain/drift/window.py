@@ -126,6 +126,69 @@ def window_of_raw(
     return DriftWindow(rows, read, scores, extra, start=start, end=end)
 
 
+def window_of_table(
+    features: Sequence[Feature],
+    table: Any,
+    score: Floats | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> DriftWindow:
+    """Rows of an Arrow table, whose columns are named as the features are.
+
+    Args:
+        features: of the spec.
+        table: `pyarrow.Table`, a column a feature that was delivered.
+        score: [rows].
+        start: of the window, inclusive.
+        end: exclusive.
+    """
+    there = set(table.column_names)
+    columns = {
+        feature.name: arrow_column(feature, table.column(feature.name))
+        for feature in features
+        if feature.name in there
+    }
+    extra = tuple(sorted(there - {feature.name for feature in features}))
+    return DriftWindow(table.num_rows, columns, score, extra, start=start, end=end)
+
+
+def arrow_column(feature: Feature, column: Any) -> Column:
+    """One column of Arrow, without a Python object a value."""
+    if feature.type is FeatureType.CATEGORY and str(column.type) in ("string", "large_string"):
+        coded = column.dictionary_encode()
+        coded = coded.combine_chunks() if hasattr(coded, "combine_chunks") else coded
+        codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+        return Words(codes.astype(np.int32), tuple(coded.dictionary.to_pylist()))
+    if feature.type is not FeatureType.CATEGORY and str(column.type) in _ARROW_NUMBERS:
+        kind = "float32" if str(column.type) == "float" else "float64"
+        if str(column.type) == "bool":
+            column = column.cast("int8")
+        numbers: Floats = column.cast(kind).to_numpy(zero_copy_only=False) if hasattr(
+            column, "buffers"
+        ) else column.cast(kind).to_numpy()  # fmt: skip
+        return numbers
+    return _read(feature, np.asarray(column.to_pylist(), dtype=object), len(column))
+
+
+_ARROW_NUMBERS = frozenset({
+    "bool", "float", "double", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32",
+})  # fmt: skip
+
+
+def matrix_of(features: Sequence[Feature], window: DriftWindow) -> npt.NDArray[np.float32]:
+    """Rows in the model's own coding, [rows, features]; what it does not know is missing."""
+    matrix = np.full((window.rows, len(features)), np.nan, dtype=np.float32)
+    for index, feature in enumerate(features):
+        column = window.columns.get(feature.name)
+        if isinstance(column, Words):
+            known = {word: place for place, word in enumerate(feature.categories or ())}
+            table = np.array([*(known.get(word, np.nan) for word in column.values), np.nan])
+            matrix[:, index] = table[column.codes]
+        elif isinstance(column, np.ndarray):
+            matrix[:, index] = np.where(np.isfinite(column), column, np.nan)
+    return matrix
+
+
 def _array(values: Any) -> npt.NDArray[Any]:
     if hasattr(values, "to_numpy"):
         values = values.to_numpy(dtype=object) if str(values.dtype)[:1].isupper() else (
