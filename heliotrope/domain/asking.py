@@ -68,7 +68,7 @@ def schedule_cause(
 
 
 def persistence_cause(model: str, history: RetrainingHistory, now: datetime) -> Cause | None:
-    """Ask again while the target is missed and the last retraining is over.
+    """Ask again while the target is missed, the last retraining and its rollout being over.
 
     The target is what was accepted first. A loop that takes what a retraining gave for its new
     target accepts its own failure and stays there. One cause for each run that ended.
@@ -79,7 +79,8 @@ def persistence_cause(model: str, history: RetrainingHistory, now: datetime) -> 
         now: UTC.
     """
     level = history.level
-    if history.under_way or not history.runs or level is None or not level.missed:
+    busy = history.under_way is not None or history.rollout is not None
+    if busy or not history.runs or level is None or not level.missed:
         return None
     last = max(history.runs, key=lambda run: run.requested_at)
     return Cause(

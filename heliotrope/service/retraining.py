@@ -63,6 +63,11 @@ class RetrainingDoor:
         Raises:
             UnavailableError: MLflow or the database does not answer.
         """
+        settled = self.tools.state.get(StateKind.TRIGGER, self.spec.name, cause.hash)
+        if settled is not None:
+            trigger = Trigger.from_json(settled.text)
+            if trigger.state not in _OPEN_TO_WORDS:
+                return trigger
         for _ in range(_TRIES):
             flight = self.tools.state.get(StateKind.CURSOR, self.spec.name, FLIGHT)
             known = self.facts.triggers()
