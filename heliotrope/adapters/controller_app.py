@@ -34,6 +34,7 @@ from heliotrope.service.alerts import AlertIntake
 from heliotrope.service.controller import Controller
 from heliotrope.service.group_commit import ByteBudget
 from heliotrope.telemetry import controller_metrics as metrics
+from heliotrope.telemetry.alerts import known_alert
 
 logger = logging.getLogger("heliotrope.controller")
 ALERT_BYTES = 2 << 20
@@ -173,7 +174,8 @@ class ControllerApp:
         turned = await self._work(self._intake.receive, told)
         for alert in told:
             board = self._controller.board
-            board.add(metrics.ALERTS_RECEIVED, alert.labels["alertname"], alert.status.value)
+            name = known_alert(alert.labels["alertname"])
+            board.add(metrics.ALERTS_RECEIVED, name, alert.status.value)
         return Reply(200, {"alerts": len(told), "turned": len(turned)})
 
     async def _model_names(self, _: Request, __: tuple[str, ...]) -> Reply:

@@ -25,7 +25,7 @@ LABELS: dict[str, str] = {
     "slice": "those of the spec, with their values",
     "metric": "those of the spec",
     "quantile": "0.5, 0.9, 0.99",
-    "duty": "those of the controller",
+    "duty": "those of the controller, some of them once for each model",
     "alert": "rules of Prometheus that are known here; any other is `other`",
     "status": "firing, resolved",
     "alarm": "tests of the controller's own",

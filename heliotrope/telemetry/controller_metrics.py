@@ -183,7 +183,8 @@ CONTROLLER_ACTIVE = _gauge(
 )
 ALERTS_RECEIVED = _counter(
     "ml_alerts_received_total",
-    "Alerts that Alertmanager sent to the controller, by name and status (firing, resolved).",
+    "Alerts that Alertmanager sent to the controller, by name (`other` for one that is no rule of "
+    "ours) and status (firing, resolved).",
     ("alert", "status"),
 )
 NOTIFICATIONS = _counter(

@@ -26,6 +26,8 @@ from heliotrope.telemetry.metric import Metric, MetricType, Owner
 from heliotrope.telemetry.panels import PanelQuery, asked
 from heliotrope.telemetry.recording import RECORDING_RULES
 
+# One Prometheus for all of them.
+pytestmark = pytest.mark.xdist_group("prometheus")
 PATIENCE = 90.0
 VALUES: dict[str, tuple[str, ...]] = {
     "model": ("loans",),

@@ -11,7 +11,7 @@ import yaml
 
 from heliotrope.cli import build_app
 from heliotrope.domain.decisions import DecisionKind
-from heliotrope.telemetry.alerts import ALERTS
+from heliotrope.telemetry.alerts import ALERTS, known_alert
 from heliotrope.telemetry.cases_control import CASES
 from heliotrope.telemetry.files import RULE_FILES, telemetry_files
 from heliotrope.telemetry.predictor_metrics import PREDICTOR_READY, SPOOL_ROWS
@@ -87,6 +87,11 @@ def test_a_case_names_the_metrics_own_labels() -> None:
     )
     with pytest.raises(ValueError, match="must have the labels"):
         row(PREDICTOR_READY, 1, model="m")
+
+
+def test_an_alert_of_somebody_elses_is_counted_as_other() -> None:
+    assert [known_alert(alert.name) for alert in ALERTS] == [alert.name for alert in ALERTS]
+    assert known_alert("NodeDiskFull") == "other"
 
 
 def test_names_are_given_once_and_say_whose_they_are() -> None:
