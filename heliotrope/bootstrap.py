@@ -18,6 +18,7 @@ from heliotrope.settings import Settings
 if TYPE_CHECKING:
     from heliotrope.adapters.embedded.run_log import FileRunLog
     from heliotrope.adapters.embedded.runs import EmbeddedRuns
+    from heliotrope.adapters.embedded.scrape_watch import ScrapeWatch
     from heliotrope.adapters.embedded.serving import EmbeddedServing
     from heliotrope.adapters.sql_state import SqlStateStore
     from heliotrope.domain.lineage import CodeIdentity
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from heliotrope.ports.outcomes import OutcomeReader
     from heliotrope.service.drift_reference import ReadColumn
     from heliotrope.service.recorded_training import RecordedTraining
+    from heliotrope.service.rollout import RolloutService
     from heliotrope.service.training_run import TrainingRun
     from heliotrope.service.training_tools import Reports, TrainedPipeline
     from heliotrope.service.truth import Truth
@@ -101,6 +103,25 @@ class Platform:
         from heliotrope.adapters.embedded.serving import EmbeddedServing
 
         return EmbeddedServing(self.settings.home)
+
+    @cached_property
+    def traffic(self) -> "ScrapeWatch":
+        """Requests by version, as they count them themselves; sampled by whoever watches."""
+        from heliotrope.adapters.embedded.scrape_watch import ScrapeWatch
+
+        return ScrapeWatch(self.serving)
+
+    @cached_property
+    def rollouts(self) -> "RolloutService":
+        """What moves traffic and the champion alias."""
+        from heliotrope.adapters.http_replay import HttpReplayer
+        from heliotrope.service.rollout import RolloutService
+        from heliotrope.service.rollout_gathering import Sources
+        from heliotrope.service.shadow import Shadow
+
+        shadow = Shadow(self.state, self.outcomes, HttpReplayer())
+        sources = Sources(self.serving, self.registry, self.outcomes, self.traffic, shadow)
+        return RolloutService(self.state, sources)
 
     def truth(self, spec: "ModelSpec", engine: str = "duckdb") -> "AbstractContextManager[Truth]":
         """The truth of a spec's model; `engine` is duckdb or spark."""

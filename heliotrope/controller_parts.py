@@ -52,9 +52,37 @@ def controller_duties(parts: Parts) -> "list[Duty]":
     logs = [*models, MODEL_PLATFORM]
     return [
         *(TruthDuty(spec, parts.books[spec.name], parts.board) for spec in parts.specs),
+        *(_accuracy_duty(parts, spec) for spec in parts.specs),
         AlertDuty(parts.platform.state, logs, alert_handlers(parts)),
+        *(_rollout_duty(parts, spec) for spec in parts.specs),
         parts.notify,
     ]
+
+
+def _accuracy_duty(parts: Parts, spec: "ModelSpec") -> "Duty":
+    from heliotrope.service.alarms import AccuracyDuty, AlarmTools
+
+    here, book = parts.platform, parts.books[spec.name]
+    tools = AlarmTools(
+        here.state,
+        here.outcomes,
+        lambda now: book.windows(now, slices=False),
+        lambda: here.registry,
+    )
+    return AccuracyDuty(spec, tools, parts.board)
+
+
+def _rollout_duty(parts: Parts, spec: "ModelSpec") -> "Duty":
+    from heliotrope.service.rollout_duty import RolloutDuty
+
+    here = parts.platform
+    return RolloutDuty(
+        spec,
+        lambda: here.rollouts,
+        lambda model: here.serving.observe(model),
+        parts.board,
+        lambda model, now: here.traffic.sample(model, now),
+    )
 
 
 @contextmanager

@@ -1,10 +1,12 @@
-"""The training pipeline: snapshot, validate, train, evaluate, gate, register.
+"""The training pipeline: snapshot, validate, train, evaluate, gate, register, roll out.
 
 The same compiled file runs on a cluster and, through kfp.local, on a laptop.
 """
 
 from kfp import dsl
 
+from components.await_rollout import await_rollout
+from components.deploy_candidate import deploy_candidate
 from components.evaluate_model import evaluate_model
 from components.gate_model import gate_model
 from components.refuse_candidate import refuse_candidate
@@ -52,7 +54,7 @@ def training(spec: str, run_key: str = "", cause: str = "person", since: str = "
             gated = gate_model(spec=spec, evaluation=evaluation)
             gate = gated.outputs["gate"]
             with dsl.If(gated.outputs["Output"] == Verdict.PASS.value, name="accepted"):
-                _uncached(
+                version = _uncached(
                     register_model(
                         **this_run,
                         cause=cause,
@@ -62,7 +64,9 @@ def training(spec: str, run_key: str = "", cause: str = "person", since: str = "
                         evaluation=evaluation,
                         gate=gate,
                     )
-                )
+                ).output
+                deployed = _uncached(deploy_candidate(**this_run, cause=cause, version=version))
+                _uncached(await_rollout(**this_run, version=version, deployed=deployed.output))
             with dsl.Else(name="not accepted"):
                 _uncached(refuse_candidate(**this_run, gate=gate))
         with dsl.Else(name="faulty data"):

@@ -24,6 +24,7 @@ from heliotrope.cli import (
     replay,
     reproduce,
     retrain,
+    rollout,
     serve,
     spec,
     spool,
@@ -38,7 +39,7 @@ _MODULES = (
     *(up, platform),
     *(init, spec, train, models, explain, reproduce, serve, predict, spool, mlflow_ui, generate),
     *(collector, controller, labels, truth, replay),
-    *(log, retrain),
+    *(log, retrain, rollout),
 )
 
 

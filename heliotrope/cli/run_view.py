@@ -11,7 +11,13 @@ from rich.text import Text
 from heliotrope.domain.evaluation import Evaluation, MetricValue
 from heliotrope.domain.gate import GateReport
 from heliotrope.domain.run_events import EventKind, RunEvent, RunOutcome
-from heliotrope.vocabulary import ARTIFACT_GATE, KEPT_EVALUATION, Outcome, Verdict
+from heliotrope.vocabulary import (
+    ALIAS_CANDIDATE,
+    ARTIFACT_GATE,
+    KEPT_EVALUATION,
+    Outcome,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from heliotrope.bootstrap import Platform
@@ -120,6 +126,8 @@ class RunView:
             command = f"heliotrope explain {model} {outcome.version}"
             places.append((command, "lineage and gate report"))
             places.append((f"heliotrope serve {model}", "answer requests"))
+            if outcome.alias == ALIAS_CANDIDATE:
+                places.append((f"heliotrope rollout status {model}", "how it becomes champion"))
         places.append(("heliotrope ui", "the run in MLflow, with its reports"))
         width = max(len(command) for command, _ in places)
         self.console.print("\nWhere to look")

@@ -18,7 +18,7 @@ from heliotrope.domain.snapshot import SnapshotRef
 from heliotrope.domain.training import TrainingRecord
 from heliotrope.errors import DataFault, UsageError
 from heliotrope.ports import Registry
-from heliotrope.service import run_outcome
+from heliotrope.service import rollout_pipeline, run_outcome
 from heliotrope.service.champion import champion_lineage, load_champion
 from heliotrope.service.comparison import Holdout, Rows
 from heliotrope.service.evaluation import evaluate
@@ -257,6 +257,30 @@ class TrainingRun:
         first = " (the first version)" if alias == ALIAS_CHAMPION else ""
         self._saying.say(f"version {registered.version}, {alias}{first}")
         return registered.version
+
+    def deploy_candidate(self, version: str, cause: str) -> str:
+        """After registration: a candidate's rollout is recorded and its first plan asked for."""
+        tools = self._tools
+        told = rollout_pipeline.deploy_candidate(
+            self.spec,
+            version,
+            f"registered by run {self.run_key} ({cause})",
+            tools.registry,
+            lambda: tools.rollouts,
+            lambda: tools.serving,
+            self._now(),
+        )
+        self._saying.say(told)
+        return told
+
+    def await_rollout(self, version: str, deployed: str, summary: Path) -> None:
+        """Where the spec says so, wait for the rollout's end; else tell what was done so far."""
+        tools = self._tools
+        line, markdown = rollout_pipeline.await_rollout(
+            self.spec, version, deployed, lambda: tools.rollouts, lambda: tools.serving, self._now
+        )
+        _write(summary, markdown)
+        self._saying.say(line)
 
     def refuse_candidate(self, gate: Path) -> None:
         """Last step after any other verdict: say why, register nothing."""

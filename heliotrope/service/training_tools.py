@@ -22,6 +22,8 @@ from heliotrope.ports import (
     Trainer,
     TrainingData,
 )
+from heliotrope.ports.serving import Serving
+from heliotrope.service.rollout import RolloutService
 from heliotrope.spec import ModelSpec
 
 LoadScorer = Callable[[Path], Scorer]
@@ -99,6 +101,16 @@ class TrainingTools(Protocol):
     @property
     def reports(self) -> Reports:
         """Pages for people."""
+        ...
+
+    @property
+    def serving(self) -> Serving:
+        """Where versions run."""
+        ...
+
+    @property
+    def rollouts(self) -> RolloutService:
+        """What moves traffic and the champion alias."""
         ...
 
     @property

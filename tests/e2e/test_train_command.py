@@ -135,7 +135,7 @@ def test_a_trainer_of_ones_own_goes_through_the_command_and_the_compiled_pipelin
     finished = [e.step for e in workshop.events(folder) if e.kind is EventKind.FINISHED]
     assert finished == [
         "snapshot_data", "validate_data", "train_model", "evaluate_model", "register_model",
-        "report_outcome",
+        "deploy_candidate", "await_rollout", "report_outcome",
     ]  # fmt: skip
     assert {p.name for p in folder.iterdir()} == {
         "arguments.json", "artifacts", "evaluation.json", "events.jsonl", "gate.json",

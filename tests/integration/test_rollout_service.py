@@ -311,7 +311,7 @@ def test_a_controller_killed_at_some_points_comes_to_the_same_end(
 ) -> None:
     whole = story(world, wanted, None)
     # A prime step meets both sides of writes of every kind.
-    check_killed_at(world, wanted, range(1, whole.fate.met + 1, 7), endings(whole))
+    check_killed_at(world, wanted, range(1, whole.fate.met + 1, 11), endings(whole))
 
 
 @pytest.mark.slow

@@ -98,5 +98,5 @@ def test_steps_install_nothing_at_run_time() -> None:
         " ".join(executor["container"]["command"])
         for executor in spec()["deploymentSpec"]["executors"].values()
     ]
-    assert len(commands) == 9
+    assert len(commands) == 11
     assert not any("pip install" in command for command in commands)

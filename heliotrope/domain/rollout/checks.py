@@ -157,6 +157,8 @@ def comparison(
         return say(Verdict.ERROR, f"labelled outcomes could not be read: {broken}")
     seen, minimum = evidence.comparison, policy.rollout.shadow.minimum_labels
     if seen is None or seen.labelled == 0:
+        if rollout.better:
+            return say(Verdict.PASS, "was shown on this rollout's way; no labels since")
         count = seen.pairs if seen else 0
         text = f"0 of {minimum:,} labels; {count:,} requests answered by both"
         return say(Verdict.HOLD, text)
@@ -168,7 +170,7 @@ def comparison(
     bound = f"{seen.bound:+.4f}"
     if seen.log_e_worse >= wanted:
         return say(Verdict.FAIL, f"{shown}: below {bound}, at {policy.gates.confidence:.0%}")
-    if rollout.better and seen.paired:
+    if rollout.better:
         return say(Verdict.PASS, f"{shown}: was shown to be above {bound}")
     if seen.labelled < minimum:
         return say(Verdict.HOLD, f"{shown}; {minimum - seen.labelled:,} more labels are needed")

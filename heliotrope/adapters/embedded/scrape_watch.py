@@ -1,0 +1,194 @@
+"""Requests by version, scraped from the versions' own /metrics: works without Prometheus."""
+
+import math
+import urllib.error
+import urllib.request
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import pairwise
+
+from heliotrope.errors import UnavailableError
+from heliotrope.ports.serving import Serving, Traffic
+from heliotrope.telemetry.predictor_metrics import LATENCY, LATENCY_BUCKETS, REQUESTS
+
+KEPT = 2000
+"""Samples of a version; beyond it every other one of the older half goes."""
+_EDGES = (0.0, *LATENCY_BUCKETS)
+_NO_SCORE = 422
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Since a process began, or added up over its restarts."""
+
+    requests: int = 0
+    errors: int = 0
+    latency: tuple[int, ...] = (0,) * len(_EDGES)
+    """By bucket of `LATENCY_BUCKETS`, then those beyond."""
+
+    def less(self, other: "Counts") -> "Counts":
+        """What was added since."""
+        return Counts(
+            self.requests - other.requests,
+            self.errors - other.errors,
+            tuple(a - b for a, b in zip(self.latency, other.latency, strict=True)),
+        )
+
+    def plus(self, other: "Counts") -> "Counts":
+        """Both."""
+        return Counts(
+            self.requests + other.requests,
+            self.errors + other.errors,
+            tuple(a + b for a, b in zip(self.latency, other.latency, strict=True)),
+        )
+
+
+@dataclass
+class _History:
+    """One version's."""
+
+    process: Counts
+    """As its process last said."""
+    total: Counts
+    samples: list[tuple[datetime, Counts]] = field(default_factory=list)
+
+
+class ScrapeWatch:
+    """Keeps a short history of what running versions count of themselves (`TrafficWatch`).
+
+    Args:
+        serving: knows where versions run.
+        fetch: answers the text at a URL; raises OSError.
+    """
+
+    def __init__(self, serving: Serving, fetch: Callable[[str], str] | None = None) -> None:
+        self._serving, self._fetch = serving, fetch or _get
+        self._known: dict[tuple[str, str], _History] = {}
+        self._began: dict[str, datetime] = {}
+        self._trouble: dict[str, str] = {}
+
+    def sample(self, model: str, now: datetime) -> None:
+        """Scrape every version of a model that listens. A version that does not answer is missed.
+
+        Raises:
+            UnavailableError: where they run is not known.
+        """
+        observed = self._serving.observe(model)
+        self._trouble.pop(model, None)
+        running = [r for r in observed.revisions if r.address] if observed else []
+        for revision in running:
+            try:
+                text = self._fetch(f"{(revision.address or '').rstrip('/')}/metrics")
+                counts = read_counts(text, revision.version)
+            except (OSError, ValueError) as error:
+                # Whether it lives is another question, asked by whoever runs it.
+                self._trouble[model] = f"version {revision.version}: {error}"
+                continue
+            self._take(model, revision.version, counts, now)
+        self._began.setdefault(model, now)
+        gone = {
+            key
+            for key in self._known
+            if key[0] == model and key[1] not in {r.version for r in running}
+        }
+        for key in gone:
+            del self._known[key]
+
+    def traffic(self, model: str, since: datetime, until: datetime) -> list[Traffic]:
+        """As the port says.
+
+        Raises:
+            UnavailableError: nothing was ever counted, and the last try says why.
+        """
+        found = [
+            _traffic(version, self._between(history, since, until))
+            for (name, version), history in self._known.items()
+            if name == model
+        ]
+        if not found and model in self._trouble:
+            raise UnavailableError(f"versions must tell their counts. {self._trouble[model]}")
+        return found
+
+    def _take(self, model: str, version: str, counts: Counts, now: datetime) -> None:
+        history = self._known.get((model, version))
+        if history is None:
+            # One that appears while we watch began with nothing; of others only what comes counts.
+            base = Counts() if model in self._began else counts
+            history = self._known[model, version] = _History(base, Counts(), [(now, Counts())])
+            if base is counts:
+                return
+        restarted = counts.requests < history.process.requests
+        added = counts if restarted else counts.less(history.process)
+        history.process, history.total = counts, history.total.plus(added)
+        while history.samples and history.samples[-1][0] > now:
+            history.samples.pop()  # the clock went back
+        history.samples.append((now, history.total))
+        if len(history.samples) > KEPT:
+            older = history.samples[: KEPT // 2]
+            history.samples[: KEPT // 2] = older[::2]
+
+    @staticmethod
+    def _between(history: _History, since: datetime, until: datetime) -> Counts:
+        before = [counts for at, counts in history.samples if at <= since]
+        upto = [counts for at, counts in history.samples if at <= until]
+        if not upto:
+            return Counts()
+        return upto[-1].less(before[-1] if before else Counts())
+
+
+def read_counts(text: str, version: str) -> Counts:
+    """One version's counts of an exposition; other versions in it are not its own.
+
+    Raises:
+        ValueError: the text is no exposition.
+    """
+    from prometheus_client.parser import text_string_to_metric_families
+
+    requests = errors = 0
+    upto: dict[float, float] = defaultdict(float)
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.labels.get("version", version) != version:
+                continue
+            if sample.name == REQUESTS.name:
+                code = int(sample.labels.get("code", "0"))
+                requests += int(sample.value)
+                errors += int(sample.value) if code >= 500 or code == _NO_SCORE else 0
+            elif sample.name == f"{LATENCY.name}_bucket":
+                upto[float(sample.labels["le"])] += sample.value
+    rising = [0.0, *(upto[edge] for edge in (*LATENCY_BUCKETS, math.inf))]
+    return Counts(requests, errors, tuple(int(b - a) for a, b in pairwise(rising)))
+
+
+def quantile(latency: Sequence[int], share: float) -> float:
+    """Seconds, to the upper edge of the bucket it lies in; NaN without requests."""
+    total, seen = sum(latency), 0
+    if total == 0:
+        return math.nan
+    for place, count in enumerate(latency):
+        seen += count
+        if seen >= share * total:
+            return (*LATENCY_BUCKETS, 2 * LATENCY_BUCKETS[-1])[place]
+    return 2 * LATENCY_BUCKETS[-1]
+
+
+def _traffic(version: str, counts: Counts) -> Traffic:
+    return Traffic(
+        version=version,
+        requests=counts.requests,
+        errors=counts.errors,
+        p50_seconds=quantile(counts.latency, 0.5),
+        p99_seconds=quantile(counts.latency, 0.99),
+        latency=tuple(zip(_EDGES, counts.latency, strict=True)),
+    )
+
+
+def _get(url: str) -> str:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=2.0) as answer:
+            return str(answer.read().decode("utf-8"))
+    except urllib.error.URLError as error:
+        raise OSError(f"{url} must answer. {error.reason}") from error
