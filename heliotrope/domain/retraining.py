@@ -91,6 +91,8 @@ class RetrainingHistory:
     """Mature labels newer than the champion's training data; None where nobody can count them."""
     level: Level | None = None
     """None while no mature window of the champion is there."""
+    diagnosed: Remedy | None = None
+    """What the newest diagnosis of the champion said, where it is of now."""
 
     @property
     def under_way(self) -> PastRun | None:
@@ -184,6 +186,19 @@ def _remedy(
     if cause.remedy is Remedy.WAIT and cause.kind.evidence:
         return TriggerDecision(Word.REFUSE, "remedy", f"no harm is diagnosed ({cause.text})")
     return None
+
+
+def _diagnosed(
+    _policy: Retraining, history: RetrainingHistory, cause: Cause, _now: datetime
+) -> TriggerDecision | None:
+    """Alerts and persistence bring no diagnosis of their own, and wait for one that says so."""
+    if cause.kind not in (CauseKind.ALERT, CauseKind.PERSISTENCE) or cause.remedy is not None:
+        return None
+    said = history.diagnosed
+    if said is Remedy.RETRAIN or (said is None and cause.kind is CauseKind.PERSISTENCE):
+        return None
+    what = "nobody has diagnosed it yet" if said is None else f"the newest diagnosis says {said}"
+    return TriggerDecision(Word.WAIT, "diagnosis", f"{what}; only `retrain` starts a run")
 
 
 def _on_evidence(
@@ -309,6 +324,7 @@ _RULES: tuple[_Rule, ...] = (
     _on_evidence,
     _answered,
     _circuit,
+    _diagnosed,
     _single_flight,
     _budget,
     _cooldown,

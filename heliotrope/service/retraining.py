@@ -66,13 +66,13 @@ class RetrainingDoor:
         settled = self.tools.state.get(StateKind.TRIGGER, self.spec.name, cause.hash)
         if settled is not None:
             trigger = Trigger.from_json(settled.text)
-            if trigger.state not in _OPEN_TO_WORDS:
+            if not _open(trigger, cause):
                 return trigger
         for _ in range(_TRIES):
             flight = self.tools.state.get(StateKind.CURSOR, self.spec.name, FLIGHT)
             known = self.facts.triggers()
             place, told = _fold(cause, known)
-            if place is not None and place[1].state not in _OPEN_TO_WORDS:
+            if place is not None and not _open(place[1], cause):
                 return place[1]
             history = self._history(now, [trigger for _, trigger in known], told)
             if told.champion is None:
@@ -253,6 +253,14 @@ class RetrainingDoor:
 
 
 _OPEN_TO_WORDS = frozenset({TriggerState.WAITING, TriggerState.WITHDRAWN})
+
+
+def _open(kept: Trigger, told: Cause) -> bool:
+    """Whether a cause that is told again is decided on again."""
+    if kept.state is TriggerState.REFUSED and kept.rule == "remedy":
+        # The fault was mended, or a later window shows something else.
+        return told.remedy not in (None, kept.cause.remedy)
+    return kept.state in _OPEN_TO_WORDS
 
 
 def _fold(

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from heliotrope.domain.decisions import DecisionKind
 from heliotrope.domain.lineage import Lineage
+from heliotrope.domain.remedy.documents import Remedy
 from heliotrope.domain.retraining import Level, PastRun, RetrainingHistory
 from heliotrope.domain.rollout.documents import Rollout
 from heliotrope.domain.rollout.states import RolloutState
@@ -21,6 +23,8 @@ from heliotrope.spec import ModelSpec
 from heliotrope.spec.metrics import METRICS
 from heliotrope.vocabulary import ALIAS_CANDIDATE, ALIAS_CHAMPION, ARTIFACT_LINEAGE, Role
 
+FRESH_WINDOWS = 2
+"""Monitoring windows that a diagnosis holds; while an alarm is on, each window gets a new one."""
 Windows = Callable[[datetime], Sequence[WindowTruth]]
 """The truth as of a time, oldest first; slices may be among them."""
 
@@ -74,6 +78,7 @@ class Facts:
             rollout=_rollout(rollouts, registry.by_alias(model, ALIAS_CANDIDATE), champion),
             new_labels=None if truth is None else self._new_labels(registry, champion, truth),
             level=None if truth is None else self._level(champion, truth),
+            diagnosed=self._diagnosed(champion, now),
         )
 
     def champion(self) -> str | None:
@@ -105,6 +110,17 @@ class Facts:
             and window.role != Role.SHADOW
             and (until is None or window.window_from >= until)
         )
+
+    def _diagnosed(self, champion: RegisteredVersion | None, now: datetime) -> Remedy | None:
+        kinds = [DecisionKind.DIAGNOSIS]
+        since = now - FRESH_WINDOWS * self.spec.monitoring.window
+        found = self.tools.state.decisions(self.spec.name, since=since, kinds=kinds, limit=1)
+        if not found or champion is None:
+            return None
+        said = found[-1].evidence
+        if said.get("version") != champion.version or said.get("remedy") not in list(Remedy):
+            return None
+        return Remedy(said["remedy"])
 
     def _level(
         self, champion: RegisteredVersion | None, truth: Sequence[WindowTruth]

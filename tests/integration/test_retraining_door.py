@@ -11,7 +11,7 @@ import pytest
 from heliotrope.adapters.embedded.run_log import FileRunLog
 from heliotrope.adapters.sql_state import SqlStateStore
 from heliotrope.domain.alarms import Alarm, AlarmStatus
-from heliotrope.domain.decisions import DecisionKind, first_broken
+from heliotrope.domain.decisions import DecisionEntry, DecisionKind, first_broken
 from heliotrope.domain.evaluation import Evaluation, MetricValue
 from heliotrope.domain.remedy.documents import Remedy
 from heliotrope.domain.rollout.documents import Rollout
@@ -281,7 +281,14 @@ def test_a_thousand_duplicate_and_flapping_causes_with_restarts_start_exactly_on
         key = "same" if number % 3 == 0 else f"flap {number}"
         asked = world.now if number % 3 == 2 else T0
         about = "1" if number < 700 or number % 2 else None
-        told = cause(kinds[number % 7 % 3], key, asked_at=asked, harm=True, champion=about)
+        told = cause(
+            kinds[number % 7 % 3],
+            key,
+            asked_at=asked,
+            harm=True,
+            champion=about,
+            remedy=Remedy.RETRAIN,
+        )
         if number < 700 or about is not None:
             world.door.ask(told, world.now)
         if number % 40 == 0:
@@ -305,6 +312,42 @@ def test_a_fault_never_starts_a_run_even_where_the_same_kind_waited(
     world.window(0.72)
     world.tick(HOUR)
     assert world.launchpad.started == []
+
+
+def test_a_fault_that_is_mended_lets_the_same_alarm_ask_again(world: World) -> None:
+    refused = world.door.ask(cause(remedy=Remedy.FIX_DATA), world.now)
+    assert refused.state is TriggerState.REFUSED
+    assert world.door.ask(cause(remedy=Remedy.FIX_DATA), world.now) == refused
+    assert world.door.ask(cause(), world.now) == refused
+    started = world.door.ask(cause(remedy=Remedy.RETRAIN), world.now + HOUR)
+    assert started.state is TriggerState.RUNNING
+    assert len(world.launchpad.started) == 1
+
+
+def test_an_alert_waits_for_a_diagnosis_and_for_one_that_says_retrain(world: World) -> None:
+    _alarm(world, AlarmStatus.FIRING, 0)
+    world.tick(HOUR)
+    assert world.trigger(CauseKind.ALERT).rule == "diagnosis"
+    _diagnosis(world, Remedy.FIX_DATA)
+    world.tick(HOUR)
+    assert world.launchpad.started == []
+    assert "fix_data" in world.trigger(CauseKind.ALERT).reason
+    _diagnosis(world, Remedy.RETRAIN)
+    world.tick(HOUR)
+    assert len(world.launchpad.started) == 1
+
+
+def _diagnosis(world: World, remedy: Remedy, version: str = "1") -> None:
+    entry = DecisionEntry(
+        model="loans",
+        at=world.now,
+        kind=DecisionKind.DIAGNOSIS,
+        actor="controller",
+        subject="alarm",
+        reason="said",
+        evidence={"remedy": remedy.value, "version": version},
+    )
+    world.state.apply(world.now, decisions=[entry])
 
 
 def test_what_waits_starts_when_what_it_waited_for_is_there(world: World) -> None:
@@ -334,6 +377,7 @@ def test_an_alert_that_is_over_is_let_go_and_asks_again_when_it_comes_back(world
     world.tick(HOUR)
     assert world.launchpad.started == []
     _alarm(world, AlarmStatus.FIRING, 2)
+    _diagnosis(world, Remedy.RETRAIN)
     world.tick(HOUR)
     assert world.launchpad.started == [world.trigger(CauseKind.ALERT).cause.run_key]
 

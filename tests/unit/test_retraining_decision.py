@@ -82,6 +82,28 @@ DRIFT = {"kind": CauseKind.DRIFT}
         (cause(**DRIFT, harm=True), history(level=FINE), "start", "worth it", ""),
         (cause(**DRIFT, remedy=Remedy.RETRAIN), history(level=None), "start", "worth it", ""),
         (cause(CauseKind.PERSISTENCE), history(level=FINE), "refuse", "worth it", "no longer"),
+        (cause(CauseKind.ALERT, harm=True), history(), "wait", "diagnosis", "nobody has"),
+        (
+            cause(CauseKind.ALERT, harm=True),
+            history(diagnosed=Remedy.FIX_DATA),
+            "wait",
+            "diagnosis",
+            "says fix_data",
+        ),
+        (
+            cause(CauseKind.ALERT, harm=True),
+            history(diagnosed=Remedy.RETRAIN),
+            "start",
+            "worth it",
+            "",
+        ),
+        (
+            cause(CauseKind.PERSISTENCE),
+            history(diagnosed=Remedy.CHECK_LABELS),
+            "wait",
+            "diagnosis",
+            "says check_labels",
+        ),
         (cause(CauseKind.PERSISTENCE), history(), "start", "worth it", ""),
         (
             cause(**PERSON),
