@@ -36,8 +36,7 @@ def notice_of(decision: Decision) -> Notice | None:
             return _of_alarm(decision)
         case DecisionKind.DIAGNOSIS if _word(decision, "remedy") in _FAULTS:
             return _told(decision, "A person is needed", grave=True)
-        case DecisionKind.ROLLOUT if _word(decision, "state") in _ENDS:
-            state = _word(decision, "state")
+        case DecisionKind.ROLLOUT if (state := _entered(decision)) in _ENDS:
             words = "is champion" if state == "baking" else state.replace("_", " ")
             return _told(decision, f"{decision.subject}: {words}", grave=_ENDS[state])
         case DecisionKind.TRIGGER if "max_failures" in decision.evidence.get("refused_by", ""):
@@ -61,6 +60,13 @@ def _told(decision: Decision, what: str, *, grave: bool) -> Notice:
 
 def _place(decision: Decision) -> str:
     return "" if decision.model == MODEL_PLATFORM else f" ({decision.model})"
+
+
+def _entered(decision: Decision) -> str:
+    """The state that a rollout entered."""
+    to = decision.evidence.get("to")
+    state = to.get("state") if isinstance(to, dict) else None
+    return state if isinstance(state, str) else ""
 
 
 def _word(decision: Decision, name: str) -> str:

@@ -28,6 +28,7 @@ from heliotrope.errors import NotFoundError, UnavailableError
 from heliotrope.ports.serving import Serving
 from heliotrope.ports.state import Kept, StateKind, StateStore
 from heliotrope.service.alias_book import AliasBook, KnownVersions
+from heliotrope.service.rollout_keeping import Judgement, RolloutBook
 from heliotrope.service.truth_book import TruthBook
 from heliotrope.spec import ModelSpec
 from heliotrope.spec.metrics import METRICS
@@ -120,7 +121,7 @@ class _Making:
             self._matters.append(known.trouble)
         windows = self._windows()
         totals = self._book.totals().values()
-        drift, rollout = self._drift(), self._newest(StateKind.ROLLOUT, Rollout)
+        drift, (rollout, judged) = self._drift(), self._rollout()
         parts = {
             "contract": self._contract(),
             "champion": _alias(known, ALIAS_CHAMPION) or _in_role(served, Role.CHAMPION),
@@ -135,7 +136,7 @@ class _Making:
             "first_labels_due": self._first_due(windows),
             "delay": next((w.delay for w in reversed(windows) if _champions(w)), None),
             "drift": drift,
-            "rollout": _rollout(rollout) if rollout else None,
+            "rollout": _rollout(rollout, judged) if rollout else None,
             "alarms": self._alarms(),
             "triggers": self._triggers(),
             "events": self._events(),
@@ -203,6 +204,16 @@ class _Making:
         if not windows or any(one.labelled for one in windows):
             return None
         return windows[0].window_to + self._spec.label.delay
+
+    def _rollout(self) -> tuple[Rollout | None, Judgement | None]:
+        book = RolloutBook(self._sources.state)
+        nobody: tuple[Rollout | None, Judgement | None] = (None, None)
+
+        def read() -> tuple[Rollout | None, Judgement | None]:
+            last = book.latest(self._spec.name)
+            return (last.rollout, book.judgement(self._spec.name)) if last else nobody
+
+        return self._asked(read, nobody)
 
     def _drift(self) -> view.DriftView | None:
         report = self._newest(StateKind.DRIFT, DriftReport)
@@ -344,7 +355,11 @@ def _window(one: WindowTruth) -> view.WindowView:
     )
 
 
-def _rollout(one: Rollout) -> view.RolloutView:
+def _rollout(one: Rollout, judged: Judgement | None) -> view.RolloutView:
+    # What was thought in an earlier turn, or of another rollout, says nothing of this one.
+    fits = judged is not None and (judged.number, judged.turn) == (one.number, one.turn)
+    judged = judged if fits else None
+    waits = judged.waits if judged and not one.over else None
     return view.RolloutView(
         number=one.number,
         candidate=one.candidate,
@@ -356,9 +371,17 @@ def _rollout(one: Rollout) -> view.RolloutView:
         opened_at=one.opened_at,
         entered_at=one.entered_at,
         reason=one.reason,
-        checks=(),
-        waits_for="",
-        waits_until=None,
+        checks=tuple(
+            view.CheckView(
+                name=check.check,
+                verdict=check.verdict.value,
+                text=check.text,
+                demanded=check.demanded,
+            )
+            for check in (judged.checks if judged else ())
+        ),
+        waits_for=waits.text if waits else "",
+        waits_until=waits.until if waits else None,
     )
 
 
