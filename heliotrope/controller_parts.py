@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from heliotrope.service.controller import Duty
     from heliotrope.service.decision_feed import AlertHandler
     from heliotrope.service.notifying import NotifyDuty
+    from heliotrope.service.retraining_facts import RetrainingTools
     from heliotrope.service.tokens import TokenRing
     from heliotrope.service.truth_book import TruthBook
     from heliotrope.spec import ModelSpec
@@ -54,6 +55,7 @@ def controller_duties(parts: Parts) -> "list[Duty]":
         *(TruthDuty(spec, parts.books[spec.name], parts.board) for spec in parts.specs),
         *(_accuracy_duty(parts, spec) for spec in parts.specs),
         AlertDuty(parts.platform.state, logs, alert_handlers(parts)),
+        *(_retraining_duty(parts, spec) for spec in parts.specs),
         *(_rollout_duty(parts, spec) for spec in parts.specs),
         parts.notify,
     ]
@@ -70,6 +72,25 @@ def _accuracy_duty(parts: Parts, spec: "ModelSpec") -> "Duty":
         lambda: here.registry,
     )
     return AccuracyDuty(spec, tools, parts.board)
+
+
+def retraining_tools(parts: Parts, spec: "ModelSpec") -> "RetrainingTools":
+    """What a model's door to retraining looks at; any duty may hold a `RetrainingDoor` on it."""
+    from heliotrope.service.retraining_facts import RetrainingTools
+
+    here, book = parts.platform, parts.books[spec.name]
+    return RetrainingTools(
+        here.state,
+        lambda: here.registry,
+        here.runs,
+        lambda now: book.windows(now, slices=False),
+    )
+
+
+def _retraining_duty(parts: Parts, spec: "ModelSpec") -> "Duty":
+    from heliotrope.service.retraining_duty import RetrainingDuty
+
+    return RetrainingDuty(spec, retraining_tools(parts, spec), parts.board)
 
 
 def _rollout_duty(parts: Parts, spec: "ModelSpec") -> "Duty":
