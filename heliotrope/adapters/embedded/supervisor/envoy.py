@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROUTES = "models"
-TIMEOUT = "30s"
+TIMEOUT = "60s"
 _BODY_BYTES = 16 << 20
 """Above the predictors' own limit; a body must be held to be sent again."""
 _TYPES = "type.googleapis.com/envoy"
@@ -221,7 +221,8 @@ def _to(target: dict[str, Any]) -> dict[str, Any]:
         "timeout": TIMEOUT,
         "retry_policy": {
             "retry_on": "connect-failure,refused-stream,reset-before-request,reset",
-            "num_retries": 30,
+            # About half a second each: as long as the timeout.
+            "num_retries": 120,
             "retry_back_off": {"base_interval": "0.05s", "max_interval": "1s"},
         },
     }

@@ -25,6 +25,8 @@ logger = logging.getLogger("heliotrope.up")
 
 DRAIN_SECONDS = 15.0
 """For requests under way, before a version that left the plan is stopped all the same."""
+LINGER_SECONDS = 1.0
+"""Without traffic, before a version is stopped: Envoy's threads learn of a split one by one."""
 GRACE_SECONDS = 10
 _ROLE = re.compile(rf'^{PREDICTOR_INFO.name}\{{.*\brole="(\w+)"'.encode(), re.MULTILINE)
 
@@ -196,6 +198,8 @@ class Revisions:
         running.leaving_since = running.leaving_since or now
         if now - running.leaving_since > DRAIN_SECONDS:
             return True
+        if now - running.leaving_since < LINGER_SECONDS:
+            return False
         return await self._gateway.active(running.backend) == 0
 
     def _forget(self, key: tuple[str, str]) -> None:
