@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from heliotrope.adapters.embedded.scrape_watch import ScrapeWatch
     from heliotrope.adapters.embedded.serving import EmbeddedServing
     from heliotrope.adapters.sql_state import SqlStateStore
+    from heliotrope.domain.drift import DriftReport
     from heliotrope.domain.lineage import CodeIdentity
     from heliotrope.domain.snapshot import SnapshotRef
     from heliotrope.ports import (
@@ -34,8 +35,11 @@ if TYPE_CHECKING:
         TrainingData,
     )
     from heliotrope.ports.outcomes import OutcomeReader
-    from heliotrope.service.drift_reference import ReadColumn
+    from heliotrope.service.drift_reference import ReadColumn, Reference
+    from heliotrope.service.monitoring import Collected
+    from heliotrope.service.monitoring_run import MonitoringRun
     from heliotrope.service.recorded_training import RecordedTraining
+    from heliotrope.service.retraining import RetrainingDoor
     from heliotrope.service.rollout import RolloutService
     from heliotrope.service.training_run import TrainingRun
     from heliotrope.service.training_tools import Reports, TrainedPipeline
@@ -166,6 +170,32 @@ class Platform:
 
         return snapshot_columns(self.snapshots, ref)
 
+    def write_window(self, path: Path, collected: "Collected") -> None:
+        """Keep a window's rows as a file."""
+        from heliotrope.adapters.window_file import write_window
+
+        write_window(path, collected)
+
+    def read_window(self, path: Path, spec: "ModelSpec") -> "Collected":
+        """Read them."""
+        from heliotrope.adapters.window_file import read_window
+
+        return read_window(path, spec)
+
+    def draw_drift(
+        self, spec: "ModelSpec", reference: "Reference", collected: "Collected",
+        report: "DriftReport",
+    ) -> "tuple[str, Mapping[str, float]]":  # fmt: skip
+        """Evidently's page on a window, and its distances."""
+        from heliotrope.adapters.evidently_report import draw_drift
+        from heliotrope.domain.drift.window import window_of_matrix
+
+        held = reference.held_out.features
+        scores = reference.scorer.score(held)
+        before = window_of_matrix(spec.features, held, scores if scores.ndim == 1 else None)
+        drawn = draw_drift(spec.features, before, collected.window, report)
+        return drawn.html, drawn.scores
+
     def source_reader(self, spec: "ModelSpec") -> "SourceReader":
         """What a spec's source says, with the labelled log where the spec wants it."""
         from heliotrope.adapters.joined_source import JoinedSource
@@ -228,6 +258,26 @@ def training_step(name: str, spec: str, run_key: str) -> AbstractContextManager[
     from heliotrope.spec import parse_spec
 
     return TrainingRun(parse_spec(spec), run_key, platform(), _now).step(name)
+
+
+def monitoring_step(name: str, spec: str, run_key: str) -> AbstractContextManager["MonitoringRun"]:
+    """A monitoring run within one of its steps; what that pipeline's components call."""
+    from heliotrope.service.monitoring_run import MonitoringRun
+    from heliotrope.spec import parse_spec
+
+    here = platform()
+    return MonitoringRun(
+        parse_spec(spec), run_key, here, _now, lambda model: retraining_door(here, model)
+    ).step(name)
+
+
+def retraining_door(here: Platform, spec: "ModelSpec") -> "RetrainingDoor":
+    """The one door to retraining, as a process without the truth at hand asks it."""
+    from heliotrope.service.retraining import RetrainingDoor
+    from heliotrope.service.retraining_facts import RetrainingTools
+
+    tools = RetrainingTools(state=here.state, registry=lambda: here.registry, launcher=here.runs)
+    return RetrainingDoor(spec, tools)
 
 
 def gate_candidate(spec: str, evaluation: Path, gate: Path, summary: Path) -> str:

@@ -17,10 +17,11 @@ from google.protobuf import json_format
 from kfp import compiler
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from pipelines.monitoring import monitoring
 from pipelines.training import training
 
 COMPILED = Path(__file__).parent / "compiled"
-PIPELINES = {"training.yaml": training}
+PIPELINES = {"monitoring.yaml": monitoring, "training.yaml": training}
 
 
 def compile_to(folder: Path) -> list[Path]:

@@ -19,6 +19,7 @@ from heliotrope.cli import (
     log,
     mlflow_ui,
     models,
+    monitor,
     platform,
     predict,
     replay,
@@ -37,7 +38,20 @@ from heliotrope.errors import HeliotropeError
 INTERRUPTED = 130
 _MODULES = (
     *(up, platform),
-    *(init, spec, train, models, explain, reproduce, serve, predict, spool, mlflow_ui, generate),
+    *(
+        init,
+        spec,
+        train,
+        models,
+        monitor,
+        explain,
+        reproduce,
+        serve,
+        predict,
+        spool,
+        mlflow_ui,
+        generate,
+    ),
     *(collector, controller, labels, truth, replay),
     *(log, retrain, rollout),
 )
