@@ -10,6 +10,8 @@ SCRIPTS: dict[str, list[str]] = {
     "training_memory": [],
     "ingest": [],
     "shipping": [],
+    "age": [],
+    "rollout": [],
     "truth": ["--predictions", "1000000", "--labels", "500000"],
 }
 

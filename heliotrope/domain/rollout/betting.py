@@ -6,6 +6,9 @@ supermartingale, so it reaches 1/alpha with a chance of at most alpha, however o
 (Ville). Many bettors with different stakes share the first coin: their mean is as valid, and grows
 nearly as the best of them. Waudby-Smith and Ramdas, "Estimating means of bounded random variables
 by betting", JRSS-B 86 (2024), sections 3 and 4.5.
+
+Pairs come out of order and labels are corrected, so a rollout weighs all of its pairs anew in
+every tick: a whole path at once, where `domain.sequential` keeps streams that only grow.
 """
 
 import numpy as np
@@ -35,6 +38,11 @@ def log_wealth_above(gains: Floats, bound: float) -> float:
         best = max(best, float(_log_mean(path).max()))
         wealth = path[-1]
     return best
+
+
+def wealth_path_above(gains: Floats, bound: float) -> Floats:
+    """[gains] the logarithm of that wealth after each of them."""
+    return _log_mean(np.cumsum(_steps(gains, bound), axis=0))
 
 
 def log_wealth_below(gains: Floats, bound: float) -> float:
