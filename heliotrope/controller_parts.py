@@ -1,8 +1,9 @@
 """What a controller is made of: the one place where its duties are listed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heliotrope.vocabulary import CONTROLLER_LOCK_FILE, MODEL_PLATFORM
@@ -33,6 +34,8 @@ class Parts:
     books: dict[str, "TruthBook"]
     """The truth of each model, by name; refreshed by its duty before the others run."""
     notify: "NotifyDuty"
+    folders: "Mapping[str, Path]"
+    """Where each model's spec is, by name; its own trainer module is found there."""
 
 
 def alert_handlers(parts: Parts) -> "list[AlertHandler]":
@@ -84,6 +87,7 @@ def retraining_tools(parts: Parts, spec: "ModelSpec") -> "RetrainingTools":
         lambda: here.registry,
         here.runs,
         lambda now: book.windows(now, slices=False),
+        parts.folders.get(spec.name),
     )
 
 
@@ -114,8 +118,18 @@ def open_controller(
     lock: "LockFile",
     ring: "TokenRing",
     tick_seconds: float,
+    folders: "Mapping[str, Path] | None" = None,
 ) -> "Iterator[ControllerApp]":
     """A controller and its HTTP application, ready to be served.
+
+    Args:
+        platform: where it acts.
+        specs: of the models it keeps.
+        clock: of everything it decides.
+        lock: held while it acts.
+        ring: who may tell it what.
+        tick_seconds: between the starts of two ticks.
+        folders: where each model's spec is, by name; its own trainer module is found there.
 
     Raises:
         SpecError: a monitoring window is shorter than a second.
@@ -142,7 +156,7 @@ def open_controller(
     )
     with ExitStack() as opened:
         books = {spec.name: TruthBook(opened.enter_context(platform.truth(spec))) for spec in specs}
-        parts = Parts(platform, tuple(specs), board, clock, books, notify)
+        parts = Parts(platform, tuple(specs), board, clock, books, notify, folders or {})
         controller = Controller(controller_duties(parts), clock, board, lock, tick_seconds)
         aliases = AliasBook(lambda: platform.registry)
         sources = Sources(state, books, platform.serving, aliases, controller, clock)
