@@ -38,20 +38,8 @@ from heliotrope.errors import HeliotropeError
 INTERRUPTED = 130
 _MODULES = (
     *(up, platform),
-    *(
-        init,
-        spec,
-        train,
-        models,
-        monitor,
-        explain,
-        reproduce,
-        serve,
-        predict,
-        spool,
-        mlflow_ui,
-        generate,
-    ),
+    *(init, spec, train, models, explain, reproduce, serve, predict, spool, mlflow_ui, generate),
+    *(monitor,),
     *(collector, controller, labels, truth, replay),
     *(log, retrain, rollout),
 )
