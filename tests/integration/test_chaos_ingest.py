@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,29 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
+from heliotrope.adapters.truth_access import open_truth
 from heliotrope.domain.spool_format import _RECORD as RECORD_HEAD
 from heliotrope.domain.spool_format import Kind, scan
+from heliotrope.settings import Settings
+from heliotrope.spec import load_spec
 
 TOKEN = "a-token-for-tests-only"
 MODEL = "chaos"
 BIG_UPLOAD = 120
+SPEC = """
+name: chaos
+task: binary
+label: {name: y, positive: "yes", delay: 1h}
+event_time: at
+source: {path: nowhere.parquet}
+features:
+  - {name: a, type: float}
+  - {name: b, type: float}
+  - {name: c, type: float}
+  - {name: d, type: float}
+metrics: {primary: accuracy, others: [log_loss]}
+monitoring: {window: 1m}
+"""
 WRITER = """
 import os, sys, time
 from pathlib import Path
@@ -66,12 +84,18 @@ class Process:
 
     command: Callable[[int], list[str]]
     log: Path
+    environment: dict[str, str] = field(default_factory=dict)
     starts: int = 0
     running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self.starts += 1
-        environment = {**os.environ, "HELIOTROPE_COLLECTOR_TOKEN": TOKEN, "OMP_NUM_THREADS": "1"}
+        environment = {
+            **os.environ,
+            **self.environment,
+            "HELIOTROPE_COLLECTOR_TOKEN": TOKEN,
+            "OMP_NUM_THREADS": "1",
+        }
         with self.log.open("ab") as log:
             self.running = subprocess.Popen(
                 self.command(self.starts), env=environment, stdout=log, stderr=log
@@ -162,7 +186,7 @@ def exchange(one: Path, other: Path) -> None:
 
 
 class Chaos:
-    """Two spools with a shipper each, two collectors on one store, and a labeller."""
+    """Two spools with a shipper each, two collectors on one store, a labeller, a controller."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder, self.rng = folder, random.Random(seed)
@@ -183,6 +207,14 @@ class Chaos:
             self._process(f"writer-{i}", self._writer(i, budget))
             for i, budget in enumerate([64 << 20, 40_000])
         ]
+        self.home = folder / "home"
+        (folder / "chaos.yaml").write_text(SPEC)
+        self.controller = self._process("controller", self._controller())
+        self.controller.environment = {
+            "HELIOTROPE_HOME": str(self.home),
+            "HELIOTROPE_STORE": str(self.store),
+            "HELIOTROPE_CONTROLLER_TOKEN": TOKEN,
+        }
         self.labeller = Labeller(ports, self.ledgers, random.Random(seed + 1))
         self.ports = ports
 
@@ -194,6 +226,13 @@ class Chaos:
         options = ["--store", str(self.store), "--port", str(port), "--commit-ms", "40"]
         upkeep = ["--upkeep-seconds", "1.5", "--vacuum-seconds", "10"]
         return lambda _: [sys.executable, "-c", code, "collector", *options, *upkeep]
+
+    def _controller(self) -> Callable[[int], list[str]]:
+        code = "from heliotrope.cli import main; main()"
+        options = ["--spec", str(self.folder / "chaos.yaml"), "--port", "0"]
+        return lambda _: [
+            *(sys.executable, "-c", code, "controller", *options, "--tick-seconds", "0.1")
+        ]
 
     def _shipper(self, index: int, port: int) -> Callable[[int], list[str]]:
         place = ["--folder", str(self.spools[index]), "--collector", f"http://127.0.0.1:{port}"]
@@ -209,7 +248,7 @@ class Chaos:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        everything = [*self.collectors, *self.shippers, *self.writers]
+        everything = [*self.collectors, *self.shippers, *self.writers, self.controller]
         labelling = threading.Thread(target=self.labeller.run)
         try:
             for process in everything:
@@ -226,12 +265,14 @@ class Chaos:
     def rage(self, kills: int) -> None:
         """Kill, block the store, send old batches again; a kill every second or so."""
         self._await_first_answers()
-        waiting = [*self.collectors, *self.shippers, *self.writers]
+        waiting = [*self.collectors, *self.shippers, *self.writers, self.controller]
         for number in range(kills):
             time.sleep(self.rng.uniform(0.2, 1.2))
             # Of those that have run the longest, since one that still starts has nothing to lose.
             victim = waiting.pop(self.rng.randrange(3))
             waiting.append(victim)
+            if victim is self.controller:
+                self._await_controller()
             victim.kill()
             if number % 6 == 2:
                 self._block_store()
@@ -246,6 +287,15 @@ class Chaos:
         ):
             assert time.monotonic() < deadline, "nothing was acknowledged"
             time.sleep(0.1)
+        self._await_controller()
+
+    def _await_controller(self) -> None:
+        """Wait until it acts, since one that still starts has nothing to lose, and a little on."""
+        deadline = time.monotonic() + 90
+        while self.controller.log.read_text().count("Controller at") < self.controller.starts:
+            assert time.monotonic() < deadline, self.controller.log.read_text()[-2000:]
+            time.sleep(0.1)
+        time.sleep(self.rng.uniform(0.0, 1.0))
 
     def _block_store(self) -> None:
         exchange(self.store, self.block)
@@ -294,6 +344,13 @@ class Chaos:
                 return
             time.sleep(0.1)
         raise AssertionError(f"not settled: shipped {shipped}, written {last}")
+
+    def await_truth(self, seconds: float) -> None:
+        """Wait until the controller has taken something in."""
+        deadline = time.monotonic() + seconds
+        while not (self.home / "truth" / f"{MODEL}.db").exists():
+            assert time.monotonic() < deadline, self.controller.log.read_text()[-2000:]
+            time.sleep(0.1)
 
     def table(self, kind: str) -> Any:
         uri = self.store / kind / MODEL
@@ -355,6 +412,24 @@ def check_labels(chaos: Chaos) -> int:
     return len(chaos.labeller.acknowledged)
 
 
+def check_truth(chaos: Chaos) -> int:
+    """What the controller added up, killed again and again, is what the tables hold, once each."""
+    settings = Settings(home=chaos.home, store=str(chaos.store), tracking_uri="unused")
+    now = datetime.now(UTC)
+    with open_truth(settings, load_spec(chaos.folder / "chaos.yaml")) as truth:
+        kept = truth.windows(now)
+        assert sum(one.predicted for one in kept) > 0, "the controller took nothing in"
+        truth.tick()
+        added_up, afresh = truth.windows(now), truth.recomputed(now)
+    assert [one.model_dump() for one in added_up] == [one.model_dump() for one in afresh]
+    whole = [one for one in added_up if one.slice is None]
+    names = chaos.table("predictions")["prediction_id"].to_pylist()
+    labelled = set(chaos.table("labels")["prediction_id"].to_pylist()) & set(names)
+    assert sum(one.predicted for one in whole) == len(set(names))
+    assert sum(one.labelled for one in whole) == len(labelled)
+    return chaos.controller.starts
+
+
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize(
     ("kills", "seed"), [(25, 11), pytest.param(1000, 12, marks=pytest.mark.slow)]
@@ -366,8 +441,10 @@ def test_every_acknowledged_event_is_there_once_after_kills_and_outages(
     with chaos.running():
         chaos.rage(kills)
         chaos.settle(120)
+        chaos.await_truth(60)
     found = check_predictions(chaos)
     uploads = check_labels(chaos)
+    assert check_truth(chaos) > 1 + kills // 12
     assert found["there"] > 20 * kills
     assert uploads > kills // 5
     sys.stdout.write(f"{kills} kills: {dict(found)} requests, {uploads} uploads acknowledged\n")
