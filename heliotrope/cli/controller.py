@@ -42,14 +42,18 @@ def controller(
     from heliotrope.errors import ConflictError
 
     here = platform()
-    specs, ring = _specs(spec), _ring(here.settings, token_file)
+    found, ring = _specs(spec), _ring(here.settings, token_file)
+    specs = [one for one, _ in found]
+    folders = {one.name: file.resolve().parent for one, file in found}
     lock = lock_of(here)
     if not standby and not lock.take():
         raise ConflictError(
             f"One controller must act on {here.settings.home}. {lock.holder()} does; "
             "--standby waits for its end."
         )
-    with open_controller(here, specs, clock_of(os.environ), lock, ring, tick_seconds) as app:
+    with open_controller(
+        here, specs, clock_of(os.environ), lock, ring, tick_seconds, folders
+    ) as app:
         from heliotrope.adapters.collector_server import serve
 
         models = ", ".join(one.name for one in specs)
@@ -73,7 +77,7 @@ def _ring(settings: "Settings", token_file: Path | None) -> "TokenRing":
     return TokenRing.parse(read_lines(file), str(file))
 
 
-def _specs(paths: list[Path]) -> "list[ModelSpec]":
+def _specs(paths: list[Path]) -> "list[tuple[ModelSpec, Path]]":
     from heliotrope.errors import UsageError
     from heliotrope.spec import load_spec
 
@@ -81,8 +85,8 @@ def _specs(paths: list[Path]) -> "list[ModelSpec]":
     for path in paths:
         found = sorted([*path.rglob("*.yaml"), *path.rglob("*.yml")]) if path.is_dir() else [path]
         files += found
-    specs = [load_spec(file) for file in files]
-    names = [one.name for one in specs]
+    specs = [(load_spec(file), file) for file in files]
+    names = [one.name for one, _ in specs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if not specs or twice:
         got = f"{', '.join(twice)} twice" if twice else "none"
