@@ -54,14 +54,20 @@ class RetrainingDuty:
     def run(self, now: datetime) -> None:
         """Gather, decide, apply; what was begun is seen to first."""
         self.door.settle(now)
-        if not self._accepted:
-            found = write_accepted(self._tools.state, self._tools.registry(), self._spec, now)
-            self._accepted = found is not None
+        self._accept(now)
         self._follow_alerts(now)
         self.door.reconsider(now)
         self._follow_schedule(now)
         self._persist(now)
         self._show()
+
+    def _accept(self, now: datetime) -> None:
+        # MLflow is asked only once there is a level to hold against it: it is slow to wake.
+        windows = self._tools.windows
+        if self._accepted or windows is None or not any(w.maturity.mature for w in windows(now)):
+            return
+        found = write_accepted(self._tools.state, self._tools.registry(), self._spec, now)
+        self._accepted = found is not None
 
     def _follow_alerts(self, now: datetime) -> None:
         kept = self._tools.state.kept(StateKind.ALARM, self.model)

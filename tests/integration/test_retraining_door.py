@@ -239,8 +239,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         registry,
         parse_spec(SPEC, "loans"),
     )
-    made.tick()
     made.window(0.72)
+    made.tick()
     yield made
     made.state.close()
 
