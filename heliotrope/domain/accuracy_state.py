@@ -42,6 +42,8 @@ class Missed(Document):
 
     recent: tuple[bool, ...] = ()
     """Of the last `monitoring.n` windows, oldest first."""
+    starts: tuple[datetime, ...] = ()
+    """Of the same windows."""
     since: datetime | None = None
     """Start of the first of them, while the alarm is on."""
     value: float = 0.0
@@ -176,9 +178,12 @@ def _learnt(base: LossBase | None, losses: FloatVector, truth: WindowTruth) -> L
 def _fall_watch(spec: ModelSpec, kind: LossKind, name: str, base: LossBase, scale: float) -> Watch:
     policy, axes = spec.monitoring, len(spec.slices)
     length = float(policy.run_length * (1 if not axes else 2 if name == WHOLE else 2 * axes))
-    if kind is LossKind.ERROR:
+    if kind is LossKind.ERROR and name == WHOLE:
         return error_watch(ErrorBase(errors=base.total, rows=base.rows), policy.fall, length)
-    fall = {"brier": policy.fall, "mae": policy.fall / scale}.get(spec.metrics.primary)
+    # A slice's level rests on few rows, for which charts take seconds to design.
+    fall = {"accuracy": policy.fall, "brier": policy.fall, "mae": policy.fall / scale}.get(
+        spec.metrics.primary
+    )
     bound, over = tolerated(base, fall)
     return loss_watch(AlarmKind.FALL, kind, bound, over, length)
 
@@ -206,14 +211,13 @@ def _missed(spec: ModelSpec, before: Missed, truth: WindowTruth) -> Missed:
     more = TruthPlan.of(spec).greater_is_better
     beyond = found.high < policy.floor if more else found.low > policy.floor
     recent = (*before.recent, beyond)[-policy.n :]
-    on = before.since is not None
-    raised = beyond and sum(recent) >= policy.k
-    since = before.since if on else (truth.window_from if raised else None)
-    if on and not any(recent):
-        since = None
+    starts = (*before.starts, truth.window_from)[-policy.n :]
+    since = before.since if any(recent) else None
+    if since is None and beyond and sum(recent) >= policy.k:
+        since = starts[recent.index(True)]
     return Missed(
-        recent=recent, since=since, value=found.value, low=found.low, high=found.high,
-        rows=truth.labelled,
+        recent=recent, starts=starts, since=since, value=found.value, low=found.low,
+        high=found.high, rows=truth.labelled,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from heliotrope.domain.sequential.memory import Floats
 from heliotrope.domain.sequential.scores import Scores
 
 SETTLED = 1e-3
-"""Relative change of a rate, over `_LOOK` labels, below which it is taken."""
+"""Relative change of the mean rate, over `_LOOK` labels, below which it is taken."""
 _LOOK = 64
 _LONGEST = 200_000
 
@@ -89,16 +89,18 @@ def settled(charts: Charts, rates: npt.ArrayLike) -> tuple[Floats, Floats]:
         [rates] alarms a label; [rates, *shape] chances of the states.
     """
     chances = np.asarray(rates, np.float64)
-    at, known = charts.zero(len(chances)), np.full(len(chances), np.nan)
+    at, known = charts.zero(len(chances)), np.nan
     for label in count(1):
         at = charts.step(at, chances)
         left = at.sum(axis=(1, 2), keepdims=True)
         at = at / left
         if label % _LOOK == 0:
             alarms = 1 - left[:, 0, 0]
-            if (np.abs(alarms - known) <= SETTLED * alarms).all() or label >= _LONGEST:
+            # The mean is what is asked for; rates that add nothing to it settle last.
+            mean = float(alarms.mean())
+            if abs(mean - known) <= SETTLED * mean or label >= _LONGEST:
                 return alarms, at
-            known = alarms
+            known = mean
     raise AssertionError("unreachable")
 
 
