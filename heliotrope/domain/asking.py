@@ -4,7 +4,7 @@ from datetime import datetime
 
 from heliotrope.domain.alarms import Alarm, AlarmSource
 from heliotrope.domain.cron import latest_firing
-from heliotrope.domain.retraining import RetrainingHistory
+from heliotrope.domain.retraining_history import RetrainingHistory
 from heliotrope.domain.triggers import Cause, CauseKind
 
 ALERT_HARM: dict[str, bool | None] = {

@@ -13,12 +13,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from heliotrope.domain.decisions import DecisionEntry, DecisionKind
-from heliotrope.domain.retraining import (
-    RetrainingHistory,
-    TriggerDecision,
-    Word,
-    decide_retraining,
-)
+from heliotrope.domain.retraining import TriggerDecision, Word, decide_retraining
+from heliotrope.domain.retraining_history import RetrainingHistory
 from heliotrope.domain.triggers import FLYING, Cause, CauseKind, Trigger, TriggerState
 from heliotrope.errors import ConflictError, HeliotropeError
 from heliotrope.ports.runs import RunState

@@ -9,7 +9,7 @@ from pathlib import Path
 from heliotrope.domain.decisions import DecisionKind
 from heliotrope.domain.lineage import Lineage
 from heliotrope.domain.remedy.documents import Remedy
-from heliotrope.domain.retraining import Level, PastRun, RetrainingHistory
+from heliotrope.domain.retraining_history import Level, PastRun, RetrainingHistory
 from heliotrope.domain.rollout.documents import Rollout
 from heliotrope.domain.rollout.states import RolloutState
 from heliotrope.domain.triggers import Trigger

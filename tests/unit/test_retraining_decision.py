@@ -7,13 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heliotrope.domain.remedy.documents import Remedy
-from heliotrope.domain.retraining import (
-    Level,
-    PastRun,
-    RetrainingHistory,
-    Word,
-    decide_retraining,
-)
+from heliotrope.domain.retraining import Word, decide_retraining
+from heliotrope.domain.retraining_history import Level, PastRun, RetrainingHistory
 from heliotrope.domain.triggers import Cause, CauseKind
 from heliotrope.spec.policies import Retraining
 from heliotrope.vocabulary import Outcome
