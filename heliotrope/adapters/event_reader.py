@@ -226,9 +226,11 @@ def _files(uri: str, column: str, wanted: Wanted) -> list[str]:
     ):
         least, most = (name, name) if "." in name else (f"min.{name}", f"max.{name}")
         if first is not None and most in names:
-            keep &= [value is None or value >= first for value in adds.column(most).to_pylist()]
+            late = [value is None or value >= first for value in adds.column(most).to_pylist()]
+            keep &= np.array(late, bool)
         if last is not None and least in names:
-            keep &= [value is None or value <= last for value in adds.column(least).to_pylist()]
+            early = [value is None or value <= last for value in adds.column(least).to_pylist()]
+            keep &= np.array(early, bool)
     return [file for file, kept in zip(files, keep, strict=True) if kept]
 
 

@@ -1,5 +1,6 @@
 """Gathering the evidence of a rollout. What cannot be read is named in it and judged as ERROR."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from heliotrope.spec import ModelSpec
 from heliotrope.vocabulary import ALIAS_CANDIDATE
 
 Value = TypeVar("Value")
+logger = logging.getLogger("heliotrope.rollout")
 REST = 4.0
 """A reading that took long is not repeated before so many times its own duration."""
 
@@ -61,6 +63,7 @@ class Gatherer:
     """The registry is asked for a new candidate no more often."""
     _comparisons: dict[str, _Paced[Comparison | None]] = field(default_factory=dict)
     _newest: dict[str, _Paced[str | None]] = field(default_factory=dict)
+    _broke: dict[str, str] = field(default_factory=dict)
 
     def gather(self, spec: ModelSpec, rollout: Rollout, now: datetime) -> Evidence:
         """All there is to know of this turn; never raises for a source that does not answer."""
@@ -71,9 +74,13 @@ class Gatherer:
                 return read()
             except HeliotropeError as error:
                 broken[name] = str(error)
-            except (OSError, ValueError) as error:
-                # Of a file or a document that somebody else wrote.
+            except Exception as error:  # noqa: BLE001 - a query that breaks is an ERROR, not the end
                 broken[name] = f"{type(error).__name__}: {error}"
+                if self._broke.get(name) != broken[name]:
+                    logger.warning(
+                        "The %s of %s must be readable.", name, spec.name, exc_info=error
+                    )
+                    self._broke[name] = broken[name]
             return None
 
         serving = tried("serving", lambda: self.sources.serving.observe(spec.name))

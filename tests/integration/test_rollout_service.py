@@ -438,6 +438,27 @@ def test_what_cannot_be_read_moves_nothing(world: Callable[..., World]) -> None:
     assert here.champion == "2"
 
 
+def test_a_query_that_breaks_is_an_error_and_not_the_end(
+    world: Callable[..., World], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = world()
+    here.candidate()
+
+    def broken(*_: Any, **__: Any) -> Any:
+        raise TypeError("ufunc 'bitwise_and' not supported")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(here.log, "pairs", broken)
+        for _ in range(8):
+            here.tick()
+    assert here.latest.state is S.SHADOW
+    judged = here.service.book.judgement("loans")
+    assert judged is not None
+    assert "TypeError: ufunc" in judged.evidence.broken["outcomes"]
+    here.run(here.over)
+    assert here.champion == "2"
+
+
 def test_the_newer_of_two_candidates_supersedes_and_is_rolled_out(
     world: Callable[..., World],
 ) -> None:
