@@ -57,6 +57,7 @@ def controller_duties(parts: Parts) -> "list[Duty]":
     return [
         *(TruthDuty(spec, parts.books[spec.name], parts.board) for spec in parts.specs),
         *(_accuracy_duty(parts, spec) for spec in parts.specs),
+        *(duty for spec in parts.specs for duty in _drift_duties(parts, spec)),
         AlertDuty(parts.platform.state, logs, alert_handlers(parts)),
         *(_retraining_duty(parts, spec) for spec in parts.specs),
         *(_rollout_duty(parts, spec) for spec in parts.specs),
@@ -75,6 +76,17 @@ def _accuracy_duty(parts: Parts, spec: "ModelSpec") -> "Duty":
         lambda: here.registry,
     )
     return AccuracyDuty(spec, tools, parts.board)
+
+
+def _drift_duties(parts: Parts, spec: "ModelSpec") -> "list[Duty]":
+    from heliotrope.service.drift_duty import DiagnosisDuty, DriftDuty
+    from heliotrope.service.retraining import RetrainingDoor
+
+    door = RetrainingDoor(spec, retraining_tools(parts, spec))
+    return [
+        DriftDuty(spec, parts.platform, parts.board, door),
+        DiagnosisDuty(spec, parts.platform, door),
+    ]
 
 
 def retraining_tools(parts: Parts, spec: "ModelSpec") -> "RetrainingTools":

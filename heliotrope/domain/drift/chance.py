@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import chdtrc
+from scipy.special import kolmogorov as kolmogorov_tail
 from scipy.stats import binom, chi2, kstwobign
 
 from heliotrope.domain.drift.sketch import ColumnSketch
@@ -31,7 +34,7 @@ def kolmogorov(reference: ColumnSketch, ordered: Floats) -> tuple[float, float]:
     gap = float(np.max(np.abs(over - above)))
     distance = max(0.0, gap - 1 / parts) if parts < reference.held else max(0.0, gap)
     size = rows * reference.held / (rows + reference.held)
-    return float(kstwobign.sf(distance * math.sqrt(size))), distance
+    return float(kolmogorov_tail(distance * math.sqrt(size))), distance
 
 
 def chi_square(before: Mapping[str, int], now: Mapping[str, int]) -> tuple[float, float]:
@@ -52,7 +55,7 @@ def chi_square(before: Mapping[str, int], now: Mapping[str, int]) -> tuple[float
         return 1.0, 0.0
     want = kept.sum(axis=1, keepdims=True) * kept.sum(axis=0) / kept.sum()
     statistic = float(np.sum((kept - want) ** 2 / want))
-    return float(chi2.sf(statistic, len(kept) - 1)), statistic
+    return float(chdtrc(len(kept) - 1, statistic)), statistic
 
 
 def _merged(
@@ -89,6 +92,18 @@ def share_change(now: int, rows: int, before: int, other_rows: int) -> float:
     return float(min(1.0, 2 * tail))
 
 
+@lru_cache(maxsize=4096)
+def critical_gap(budget: float) -> float:
+    """What a Kolmogorov-Smirnov distance times the root of the effective rows must exceed."""
+    return float(kstwobign.isf(budget))
+
+
+@lru_cache(maxsize=4096)
+def critical_square(budget: float, degrees: int) -> float:
+    """What a chi-square statistic must exceed."""
+    return float(chi2.isf(budget, degrees))
+
+
 def rows_needed(statistic_root: float, rows: int, reference_rows: int, wanted: float) -> int | None:
     """Rows at which a change as large as the one seen would be beyond chance.
 
@@ -119,5 +134,5 @@ def smallest_shift(rows: int, reference_rows: int, budget: float) -> float:
     size = rows * reference_rows / max(1, rows + reference_rows)
     if size <= 0:
         return math.inf
-    critical = float(kstwobign.isf(budget)) + 0.84 / 2
+    critical = critical_gap(budget) + 0.84 / 2
     return critical / math.sqrt(size) * math.sqrt(2 * math.pi)

@@ -60,7 +60,9 @@ def clip_outliers(reference: ColumnSketch, values: Floats) -> tuple[Floats, int]
     One value of 1e9 would else be a distance of half a million; it is counted, and not averaged.
     """
     low, high = reference.minimum or 0.0, reference.maximum or 0.0
-    room = max(high - low, reference.spread)
+    if low == high:
+        return values, 0
+    room = high - low
     outside = int(((values < low - room) | (values > high + room)).sum())
     if outside:
         values = np.clip(values, low - room, high + room)

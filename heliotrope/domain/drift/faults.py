@@ -23,7 +23,7 @@ SPIKE = 0.15
 NULLS = 0.10
 """By how much the share of missing values must rise to be fatal where they are allowed."""
 BEYOND = 0.01
-"""Share of values outside all the reference held from which a column counts as broken."""
+"""Share of values as far again from what the reference held that a column counts as broken."""
 
 
 def find_faults(
@@ -278,7 +278,7 @@ def _magnitude(values: Floats) -> float:
 def _beyond(name: str, finite: Floats, sketch: ColumnSketch) -> Iterator[Finding]:
     # A reference of many rows holds nearly all there can be: a world that moves stays near it.
     low, high = sketch.minimum or 0.0, sketch.maximum or 0.0
-    room = 0.25 * (high - low)
+    room = high - low
     outside = int(((finite < low - room) | (finite > high + room)).sum())
     if outside < 3 or outside <= BEYOND * len(finite) or sketch.held < 1000:
         return

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.stats import chi2, kstwobign
 
 from heliotrope.domain.drift import chance, classifier
 from heliotrope.domain.drift.documents import SCORE, ColumnDrift, DriftReport, DriftRule
@@ -143,7 +142,7 @@ def _by_numbers(
         effect = wasserstein(sketch, ordered) if left else 0.0
     else:
         effect = wasserstein(sketch, ordered)
-    wanted = float(kstwobign.isf(budget))
+    wanted = chance.critical_gap(budget)
     size = len(ordered) * sketch.held / (len(ordered) + sketch.held)
     needed = chance.rows_needed(gap * math.sqrt(size), len(ordered), sketch.held, wanted)
     odd = f"; {outliers:,} outliers clipped" if outliers else ""
@@ -166,7 +165,7 @@ def _by_words(
     p, statistic = chance.chi_square(sketch.counts, counts)
     degrees = max(1, len(sketch.counts) - 1)
     root = math.sqrt(max(0.0, statistic - degrees))
-    wanted = math.sqrt(float(chi2.isf(budget, degrees)))
+    wanted = math.sqrt(chance.critical_square(budget, degrees))
     needed = chance.rows_needed(root, rows, sketch.held, wanted)
     return _column(
         name, "jensenshannon", effect, p, rule, budget, weight, rows, needed,

@@ -195,7 +195,12 @@ def _array(values: Any) -> npt.NDArray[Any]:
             values.to_numpy()
         )  # fmt: skip
     array = np.asarray(values)
-    return array if array.ndim == 1 else np.asarray([*values], dtype=object).ravel()
+    if array.ndim == 1:
+        return array
+    # Values that are lists themselves: each stays one value, of the wrong type.
+    held = np.empty(len(values), dtype=object)
+    held[:] = [*values]
+    return held
 
 
 def _read(feature: Feature, values: npt.NDArray[Any], rows: int) -> Column:
