@@ -12,6 +12,7 @@ SCRIPTS: dict[str, list[str]] = {
     "shipping": [],
     "age": [],
     "rollout": [],
+    "accuracy_alarms": [],
     "truth": ["--predictions", "1000000", "--labels", "500000"],
 }
 
