@@ -28,7 +28,7 @@ function head(v) {
 }
 
 function tile(title, big, text, { badge, first } = {}) {
-  return h("div", { class: first ? "tile first" : "tile" }, h("h2", {}, title, badge), h("div", { class: "big" }, big), h("p", {}, text));
+  return h("div", { class: first ? "tile first" : "tile" }, h("h2", {}, title, first && badge), h("div", { class: "big" }, big), h("p", {}, text), !first && badge);
 }
 
 function primaryTile(v) {
@@ -39,16 +39,16 @@ function primaryTile(v) {
   }
   const below = worseThan(c, newest.high !== null && c.greater_is_better ? newest.high : newest.low ?? newest.value, c.floor);
   const near = worseThan(c, newest.value, c.floor);
-  const badge = c.floor === null ? null : below ? pill("past the floor", "bad") : near ? pill("may be past the floor", "warn") : pill("holds the floor", "good");
+  const badge = c.floor === null ? null : below ? pill(c.greater_is_better ? "below the floor" : "above the ceiling", "bad") : near ? pill("may be past the limit", "warn") : pill(c.greater_is_better ? "above the floor" : "below the ceiling", "good");
   return tile(name, [f.metric(c.primary, newest.value), " ", h("small", {}, f.interval(c.primary, newest.low, newest.high))],
     `Version ${newest.version} on ${f.windowName(newest.from, c.window_seconds)}, ${f.count(newest.labelled)} labels`, { badge, first: true });
 }
 
 function estimateTile(v) {
   const c = v.contract, newest = champions(v).filter((w) => w.estimate && w.maturity !== "open").at(-1);
-  if (!newest) return tile("Estimate now", "–", v.contract.task === "regression" ? "Scores of a regression promise nothing." : "No window is over yet.");
+  if (!newest) return tile("Estimate", "–", v.contract.task === "regression" ? "Scores of a regression promise nothing." : "No window is over yet.");
   const { value, low, high, unreliable } = newest.estimate;
-  return tile("Estimate now", f.metric(c.primary, value), unreliable ? "Labels contradict it: do not rely on it." : `${f.interval(c.primary, low, high)}, without labels`,
+  return tile("Estimate", f.metric(c.primary, value), unreliable ? "Labels contradict it: do not rely on it." : `${f.interval(c.primary, low, high)}, without labels`,
     { badge: unreliable ? pill("unreliable", "warn") : null });
 }
 
@@ -102,10 +102,10 @@ function traffic(v) {
 const ROLLOUT = { promoted: "good", baking: "accent", rolled_back: "bad", aborted: "warn", paused: "warn" };
 
 function steps(v, r) {
-  const names = ["pending", "shadow", ...v.contract.steps.filter((one) => one < 100).map(String), "full", "champion"];
+  const names = ["shadow", ...v.contract.steps.filter((one) => one < 100).map(String), "full", "champion"];
   const crowned = ["baking", "promoted"].includes(r.state), live = r.share > 0;
   const here = crowned ? "champion" : r.state === "full" ? "full" : live && r.share < 100 ? String(r.share) : r.over ? null : r.state;
-  const at = Math.max(0, names.indexOf(here));
+  const at = names.indexOf(here);
   const bad = r.state === "rolled_back" || r.state === "aborted";
   if (bad) return null;
   const label = (name) => (/^\d+$/.test(name) ? `${name}\u202f%` : name === "full" ? "100\u202f%" : name);

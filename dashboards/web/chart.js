@@ -109,7 +109,7 @@ function frame(view, at, width) {
 }
 
 function dates(view, at, width) {
-  const days = at.length >= 86400e3, most = Math.max(2, Math.floor(width / 110));
+  const days = at.length >= 86400e3, most = Math.max(2, Math.floor((width - LEFT) / 72));
   const step = Math.max(1, Math.ceil((at.last - at.from) / at.length / most)) * at.length;
   const parts = [], y = TOTAL - 5;
   for (let t = at.last - at.length; t >= at.from; t -= step) {

@@ -37,13 +37,14 @@ export function show(place, value, make) {
 const tip = document.getElementById("tip");
 
 /** Show a tooltip beside a point of the window. */
-export function showTip(content, x, y) {
+export function showTip(content, x, y, above = false) {
   tip.replaceChildren(...[content].flat());
   tip.hidden = false;
   const box = tip.getBoundingClientRect();
   const left = x + 14 + box.width > innerWidth ? x - 14 - box.width : x + 14;
+  const top = above ? y - box.height - 14 : y - box.height / 2;
   tip.style.left = `${Math.max(6, Math.min(left, innerWidth - box.width - 6))}px`;
-  tip.style.top = `${Math.max(6, Math.min(y - box.height / 2, innerHeight - box.height - 6))}px`;
+  tip.style.top = `${Math.max(6, Math.min(top, innerHeight - box.height - 6))}px`;
 }
 
 export function hideTip() {
@@ -54,7 +55,7 @@ export function hideTip() {
 export function tipped(make) {
   const open = (event) => {
     const box = event.currentTarget.getBoundingClientRect();
-    showTip(make(), event.clientX || box.right, event.clientY || box.top + box.height / 2);
+    showTip(make(), event.clientX || box.right, box.top, true);
   };
   return { tabindex: 0, onmouseenter: open, onmousemove: open, onfocus: open, onmouseleave: hideTip, onblur: hideTip };
 }

@@ -38,7 +38,7 @@ export function interval(name, low, high) {
 }
 
 export const count = (value) => whole.format(value);
-export const compact = (value) => (value < 10000 ? whole.format(value) : short.format(value));
+export const compact = (value) => (value < 1e6 ? whole.format(value) : short.format(value));
 export const share = (value, digits = 0) => (value === null ? NONE : `${(value * 100).toFixed(digits)}\u202f%`);
 
 /** A length of time in its two largest units. */

@@ -124,7 +124,9 @@ class _Making:
         drift, (rollout, judged) = self._drift(), self._rollout()
         parts = {
             "contract": self._contract(),
-            "champion": _alias(known, ALIAS_CHAMPION) or _in_role(served, Role.CHAMPION),
+            "champion": _alias(known, ALIAS_CHAMPION)
+            or _in_role(served, Role.CHAMPION)
+            or next((w.version for w in reversed(windows) if w.role == Role.CHAMPION), None),
             "candidate": _alias(known, ALIAS_CANDIDATE)
             or (rollout.candidate if rollout and not rollout.over else None),
             "versions": _versions(served, known),
