@@ -74,7 +74,7 @@ class Gatherer:
                 return read()
             except HeliotropeError as error:
                 broken[name] = str(error)
-            except Exception as error:  # noqa: BLE001 - a query that breaks is an ERROR, not the end
+            except Exception as error:  # a query that breaks is an ERROR
                 broken[name] = f"{type(error).__name__}: {error}"
                 if self._broke.get(name) != broken[name]:
                     logger.warning(
