@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from heliotrope.domain.alarms import Alarm
+from heliotrope.domain.alarms import Alarm, AlarmSource
 from heliotrope.domain.drift import DriftReport
 from heliotrope.domain.drift.documents import DriftState
 from heliotrope.domain.triggers import Cause, Trigger
@@ -148,7 +148,7 @@ class DiagnosisDuty:
     spec: ModelSpec
     tools: MonitoringTools
     door: Door | None
-    concerns: Callable[[Alarm], bool] = lambda alarm: "ccuracy" in alarm.name
+    concerns: Callable[[Alarm], bool] = lambda alarm: alarm.source is AlarmSource.CONTROLLER
     _book: ReferenceBook = field(init=False)
     _named: dict[str, datetime] = field(default_factory=dict)
 
@@ -180,9 +180,11 @@ class DiagnosisDuty:
 
     def cause(self, alarm: Alarm, now: datetime) -> Cause | None:
         """Diagnose one alarm, write it down and ask the door; None without a champion."""
+        # The controller's own tests say when the world changed: their firings begin there.
+        own = alarm.source is AlarmSource.CONTROLLER
         cause = diagnose_alarm(
             self.spec, self.tools, self._book, alarm.fingerprint, alarm.summary, now,
-            started=alarm.started,
+            started=alarm.started, since=alarm.started if own else None,
         )  # fmt: skip
         if cause is not None and self.door is not None:
             self.door.ask(cause, now)
