@@ -224,14 +224,22 @@ def _missed(spec: ModelSpec, before: Missed, truth: WindowTruth) -> Missed:
 def by_version(rows: Outcomes, current: str | None) -> Sequence[tuple[str, Outcomes]]:
     """The rows of each version that was champion within a window, in order of reign.
 
-    In-flight answers of the version before may come after the first of the next; they are counted
-    with its others.
+    In-flight answers of the version before may come after the first of the next: they are counted
+    with its others, and left out where its reign was over before the window.
+
+    Args:
+        rows: in order of time.
+        current: the champion when the window began, as far as is known.
     """
-    middles: Mapping[str, np.datetime64] = {
-        version: np.sort(rows.predicted_at[rows.version == version])[
-            int((rows.version == version).sum()) // 2
-        ]
+    if len(rows) == 0:
+        return []
+    latest = str(rows.version[-1])
+    middles: Mapping[str, float] = {
+        version: float(np.median(rows.predicted_at[rows.version == version].astype(np.int64)))
         for version in np.unique(rows.version.astype(str)).tolist()
     }
-    order = sorted(middles, key=lambda version: (version != current, middles[version]))
-    return [(version, rows.where(rows.version == version)) for version in order]
+    order = sorted(
+        middles, key=lambda version: (version == latest, version != current, middles[version])
+    )
+    reigning = [latest] if latest == current else order
+    return [(version, rows.where(rows.version == version)) for version in reigning]
