@@ -59,6 +59,7 @@ class ReplayWish:
     protocol: str = "v1"
     headers: tuple[tuple[str, str], ...] = ()
     connections: int = 16
+    wait_for_labels: bool = True
     patience: float = 30.0
 
     def check(self, spec: ModelSpec, simulated: bool) -> None:
@@ -103,6 +104,7 @@ def run_replay(
     started: Callable[[History, ReplayPlan], None] = lambda _, __: None,
     show: Callable[[ReplayCounts, datetime], None] = lambda _, __: None,
     busy: Callable[[], bool] | None = None,
+    tempo: Callable[[], float] | None = None,
 ) -> Replayed:
     """Replay rows to their end, or to where it has to stop; what was done is told either way.
 
@@ -114,6 +116,7 @@ def run_replay(
         started: told what there is, before the first row.
         show: told the counts and the clock's time, a few times a second.
         busy: what a driven clock waits for, beside late rows and, where wished, training runs.
+        tempo: how fast a driven clock runs, where that changes on the way.
 
     Raises:
         UsageError: the wish contradicts itself, or the token is refused.
@@ -128,7 +131,7 @@ def run_replay(
         asyncio.run(_require_gateway(gateway, spec.name, wish.patience))
         plan = _plan(Span(history.count, history.first, history.last), spec, clock.now(), wish,
                      simulated=place.clock is not None)  # fmt: skip
-        with _driven(place, plan) as hand:
+        with _driven(place, plan, tempo) as hand:
             started(history, plan)
             watch = TrainingWatch(place.home / "runs") if wish.hold_while_training else None
             waits = [one for one in (busy, watch.busy if watch else None) if one is not None]
@@ -144,6 +147,7 @@ def run_replay(
                     name=name,
                     entity_key=spec.entity_key if wish.labels_by_entity else None,
                     connections=wish.connections,
+                    wait_for_labels=wish.wait_for_labels,
                     patience=wish.patience,
                 ),
                 hand=hand,
@@ -169,12 +173,14 @@ def _plan(
 
 
 @contextmanager
-def _driven(place: ReplayPlace, plan: ReplayPlan) -> Iterator[FileClockHand | None]:
-    if place.clock is None or (plan.clock_speed is None and plan.move_clock_to is None):
+def _driven(
+    place: ReplayPlace, plan: ReplayPlan, tempo: Callable[[], float] | None
+) -> Iterator[FileClockHand | None]:
+    if place.clock is None or not plan.drive:
         yield None
         return
-    present = SimulatedClock(place.clock).speed
-    hand = FileClockHand(place.clock, plan.clock_speed or present)
+    constant = plan.clock_speed or SimulatedClock(place.clock).speed
+    hand = FileClockHand(place.clock, tempo or (lambda: constant))
     if hand.speed == 0:
         raise UsageError("--rate or --speed must be given: the clock stands still. Got neither.")
     if plan.move_clock_to is not None:

@@ -53,6 +53,9 @@ def replay(
         "", help="From a row to its label, by the platform's clock, such as 30s; else the spec's."
     ),
     label_share: float = typer.Option(1.0, help="Of the labels that are ever sent."),
+    wait_for_labels: bool = typer.Option(
+        True, help="Go on until the last label is due; else those left are kept in a file."
+    ),
     labels_by: str = typer.Option("prediction", help="prediction | entity: what a label names."),
     seed: int = typer.Option(7, min=0, help="Of the scenario, and of the labels left out."),
     gateway: str = typer.Option("", help="Its address; that of the running platform if left out."),
@@ -109,6 +112,7 @@ def replay(
         protocol=protocol,
         headers=tuple(_header(text) for text in header or []),
         connections=connections,
+        wait_for_labels=wait_for_labels,
         patience=patience,
     )
     place = place_of(gateway, collector, token_file)

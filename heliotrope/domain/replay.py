@@ -192,8 +192,10 @@ class ReplayPlan:
     """From a row's moment to its label's, by the platform's clock."""
     shift: timedelta
     """By how much the first row's moment lies after its event time."""
+    drive: bool = False
+    """Whether the replay moves the clock."""
     clock_speed: float | None = None
-    """To drive the clock at; None leaves it alone."""
+    """To drive it at; as fast as it runs where it is None."""
     move_clock_to: datetime | None = None
     """Where a driven clock is moved on to before the first row."""
 
@@ -279,4 +281,4 @@ def plan_simulated_time(
     if rate is not None:
         speed = max(span.length.total_seconds() / span.count * rate, 1e-3)
     forward = span.first if now < span.first else None
-    return ReplayPlan(pace, wanted, shift, clock_speed=speed, move_clock_to=forward)
+    return ReplayPlan(pace, wanted, shift, drive=True, clock_speed=speed, move_clock_to=forward)

@@ -59,8 +59,10 @@ class Gateway(Protocol):
 class ClockHand(Protocol):
     """Moves the platform's clock."""
 
-    speed: float
-    """Simulated seconds a second while it runs."""
+    @property
+    def speed(self) -> float:
+        """Simulated seconds a second while it runs; it may change."""
+        ...
 
     def run(self) -> None:
         """Let it run."""
@@ -81,6 +83,8 @@ class ReplayOptions:
     entity_key: str | None = None
     """The column whose value labels name; their prediction's id where it is None."""
     connections: int = 16
+    wait_for_labels: bool = True
+    """Whether it goes on, after the last row, until the last label is due and sent."""
     patience: float = 30.0
     """Seconds without any answer after which a gateway or collector counts as gone."""
 
@@ -145,7 +149,7 @@ class Replay:
         try:
             await self._send_rows()
             self._rows_done = True
-            while not helpers[0].done() and self._broken is None:
+            while self._options.wait_for_labels and not helpers[0].done() and self._broken is None:
                 await asyncio.wait([helpers[0]], timeout=_SHOW_SECONDS)
                 self._show(self.counts)
             self._raise_broken()
@@ -254,14 +258,15 @@ class Replay:
         return awaited and silent > self._options.patience
 
     async def _steer(self, hand: ClockHand) -> None:
-        held, asked_at, busy = True, 0.0, False
+        running, asked_at, busy = 0.0, 0.0, False
         while True:
             if self._busy is not None and time.monotonic() - asked_at > 5 * _STEER_SECONDS:
                 busy, asked_at = await asyncio.to_thread(self._busy), time.monotonic()
-            hold = busy or self._late(hand.speed)
-            if hold != held:
-                (hand.hold if hold else hand.run)()
-                held = hold
+            speed = hand.speed
+            wanted = 0.0 if busy or self._late(speed) else speed
+            if wanted != running:
+                (hand.run if wanted else hand.hold)()
+                running = wanted
             await asyncio.sleep(_STEER_SECONDS)
 
     def _late(self, speed: float) -> bool:

@@ -13,11 +13,21 @@ HOLD_AT_MOST = 600.0
 
 
 class FileClockHand:
-    """Runs and holds a clock file (`service.replay.ClockHand`)."""
+    """Runs and holds a clock file (`service.replay.ClockHand`).
 
-    def __init__(self, path: Path, speed: float) -> None:
-        self._path, self.speed = path, speed
+    Args:
+        path: of the file.
+        tempo: simulated seconds a second while it runs, asked again and again.
+    """
+
+    def __init__(self, path: Path, tempo: Callable[[], float]) -> None:
+        self._path, self._tempo = path, tempo
         self._before = SimulatedClock(path).speed
+
+    @property
+    def speed(self) -> float:
+        """Simulated seconds a second while it runs."""
+        return self._tempo()
 
     def move_to(self, moment: datetime) -> None:
         """Set the clock, standing still."""
