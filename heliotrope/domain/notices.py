@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 from heliotrope.domain.decisions import Decision, DecisionKind
+from heliotrope.domain.triggers import TriggerState
 from heliotrope.vocabulary import MODEL_PLATFORM
 
 _GRAVE = frozenset({"page", "critical"})
 _FAULTS = frozenset({"fix_data", "fix_labels", "check_labels"})
+_GIVEN_UP = f"{TriggerState.REFUSED}, max_failures:"
 _ENDS = {"rolled_back": True, "aborted": False, "promoted": False, "baking": False}
 """States of a rollout that people are told of, and whether they are bad news."""
 
@@ -39,7 +41,7 @@ def notice_of(decision: Decision) -> Notice | None:
         case DecisionKind.ROLLOUT if (state := _entered(decision)) in _ENDS:
             words = "is champion" if state == "baking" else state.replace("_", " ")
             return _told(decision, f"{decision.subject}: {words}", grave=_ENDS[state])
-        case DecisionKind.TRIGGER if "max_failures" in decision.evidence.get("refused_by", ""):
+        case DecisionKind.TRIGGER if decision.reason.startswith(_GIVEN_UP):
             return _told(decision, "Retraining is given up", grave=True)
     return None
 

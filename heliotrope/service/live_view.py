@@ -4,7 +4,6 @@ A part whose source does not answer is left out or shown as last known, and the 
 page that is blank when something is wrong is no use.
 """
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,17 +20,16 @@ from heliotrope.domain.decisions import Decision
 from heliotrope.domain.document import Document
 from heliotrope.domain.drift.documents import DriftReport
 from heliotrope.domain.rollout.documents import Rollout
-from heliotrope.domain.serving_plan import ObservedServing
 from heliotrope.domain.triggers import AcceptedLevel, Trigger
 from heliotrope.domain.truth.documents import WindowTruth
 from heliotrope.errors import NotFoundError, UnavailableError
 from heliotrope.ports.serving import Serving
 from heliotrope.ports.state import Kept, StateKind, StateStore
-from heliotrope.service.alias_book import AliasBook, KnownVersions
+from heliotrope.service import live_parts as parts
+from heliotrope.service.alias_book import AliasBook
 from heliotrope.service.rollout_keeping import Judgement, RolloutBook
 from heliotrope.service.truth_book import TruthBook
 from heliotrope.spec import ModelSpec
-from heliotrope.spec.metrics import METRICS
 from heliotrope.vocabulary import ALIAS_CANDIDATE, ALIAS_CHAMPION, MODEL_PLATFORM, Role
 
 WINDOWS = 120
@@ -42,6 +40,7 @@ TRIGGERS = 10
 FRESH_SECONDS = 0.5
 """A view younger than this is shown again, so that many watchers cost as much as one."""
 _Found = TypeVar("_Found", bound=Document)
+_Answer = TypeVar("_Answer")
 
 
 class Watched(Protocol):
@@ -122,35 +121,36 @@ class _Making:
         windows = self._windows()
         totals = self._book.totals().values()
         drift, (rollout, judged) = self._drift(), self._rollout()
-        parts = {
+        shown = {
             "contract": self._contract(),
-            "champion": _alias(known, ALIAS_CHAMPION)
-            or _in_role(served, Role.CHAMPION)
+            "champion": parts.alias(known, ALIAS_CHAMPION)
+            or parts.in_role(served, Role.CHAMPION)
             or next((w.version for w in reversed(windows) if w.role == Role.CHAMPION), None),
-            "candidate": _alias(known, ALIAS_CANDIDATE)
+            "candidate": parts.alias(known, ALIAS_CANDIDATE)
             or (rollout.candidate if rollout and not rollout.over else None),
-            "versions": _versions(served, known),
+            "versions": parts.versions(served, known),
             "settled": served.settled if served else None,
-            "windows": tuple(_window(one) for one in windows),
+            "windows": tuple(parts.window(one) for one in windows),
             "predicted": sum(predicted for predicted, _, _ in totals),
             "labelled": sum(labelled for _, labelled, _ in totals),
             "newest_prediction": self._book.newest,
             "first_labels_due": self._first_due(windows),
             "delay": next((w.delay for w in reversed(windows) if _champions(w)), None),
             "drift": drift,
-            "rollout": _rollout(rollout, judged) if rollout else None,
+            "rollout": parts.rollout(rollout, judged) if rollout else None,
             "alarms": self._alarms(),
             "triggers": self._triggers(),
             "events": self._events(),
         }
         active = self._sources.controller.active
-        return view.LiveView(active=active, matters=tuple(self._matters), **parts)
+        return view.LiveView(active=active, matters=tuple(self._matters), **shown)
 
-    def _asked(self, ask: "Callable[[], _Answer]", otherwise: "_Answer") -> "_Answer":
+    def _asked(self, ask: Callable[[], _Answer], otherwise: _Answer) -> _Answer:
         try:
             return ask()
-        except UnavailableError as error:
-            text = str(error)
+        except (UnavailableError, ValidationError) as error:
+            read = isinstance(error, UnavailableError)
+            text = str(error) if read else f"A document of {self._spec.name} cannot be read."
             if text not in self._matters:
                 self._matters.append(text)
             return otherwise
@@ -172,23 +172,10 @@ class _Making:
         return next(iter(self._read(kind, of)), None)
 
     def _contract(self) -> view.Contract:
-        spec, primary = self._spec, self._spec.metrics.primary
-        accepted = [one for one in self._read(StateKind.ACCEPTED, AcceptedLevel)
-                    if one.metric == primary]  # fmt: skip
-        return view.Contract(
-            name=spec.name,
-            description=spec.description,
-            task=spec.task.value,
-            primary=primary,
-            greater_is_better=METRICS[primary].greater_is_better,
-            floor=spec.monitoring.floor,
-            accepted=accepted[0].value if accepted else None,
-            fall=spec.monitoring.fall,
-            window_seconds=spec.monitoring.window.total_seconds(),
-            label_delay_seconds=spec.label.delay.total_seconds(),
-            mature_coverage=spec.monitoring.mature_coverage,
-            steps=spec.rollout.steps,
-        )
+        levels = self._read(StateKind.ACCEPTED, AcceptedLevel)
+        primary = self._spec.metrics.primary
+        fitting = (level for level in levels if level.metric == primary)
+        return parts.contract(self._spec, next(fitting, None))
 
     def _windows(self) -> list[WindowTruth]:
         starts = sorted({key.window for key, _ in self._book.newest_first()})
@@ -219,30 +206,7 @@ class _Making:
 
     def _drift(self) -> view.DriftView | None:
         report = self._newest(StateKind.DRIFT, DriftReport)
-        if report is None:
-            return None
-        columns = sorted(report.columns, key=lambda one: -_finite(one.effect, 0.0) * one.weight)
-        return view.DriftView(
-            version=report.version,
-            window_from=report.window_from,
-            window_to=report.window_to,
-            rows=report.rows,
-            verdict=report.verdict.value,
-            reason=report.reason,
-            score=_number(report.score),
-            limit=report.rule.effect,
-            columns=tuple(
-                view.FeatureDrift(
-                    column=one.column,
-                    verdict=one.verdict.value,
-                    effect=_number(one.effect),
-                    weight=one.weight,
-                    text=one.text,
-                )
-                for one in columns
-            ),
-            faults=tuple(fault.message for fault in report.faults),
-        )
+        return None if report is None else parts.drift(report)
 
     def _alarms(self) -> tuple[view.AlarmView, ...]:
         found = [
@@ -251,35 +215,12 @@ class _Making:
         ]
         found.sort(key=lambda one: one.changed, reverse=True)
         found.sort(key=lambda one: not one.firing)
-        return tuple(
-            view.AlarmView(
-                name=one.name,
-                status=one.status,
-                severity=one.severity,
-                summary=one.summary,
-                runbook=one.runbook if one.runbook.startswith(("https://", "http://")) else "",
-                changed=one.changed,
-                firings=one.firings,
-            )
-            for one in found[:ALARMS]
-        )
+        return tuple(parts.alarm(one) for one in found[:ALARMS])
 
     def _triggers(self) -> tuple[view.TriggerView, ...]:
         found = self._read(StateKind.TRIGGER, Trigger)
         found.sort(key=lambda one: one.decided_at, reverse=True)
-        return tuple(
-            view.TriggerView(
-                cause=one.cause.kind.value,
-                text=one.cause.text,
-                state=one.state.value,
-                reason=one.reason,
-                at=one.decided_at,
-                run_key=one.run_key,
-                outcome=one.outcome.value if one.outcome else None,
-                version=one.version,
-            )
-            for one in found[:TRIGGERS]
-        )
+        return tuple(parts.trigger(one) for one in found[:TRIGGERS])
 
     def _events(self) -> tuple[view.EventView, ...]:
         state = self._sources.state
@@ -288,108 +229,8 @@ class _Making:
             nothing: list[Decision] = []
             found += self._asked(partial(state.decisions, model, limit=EVENTS), nothing)
         found.sort(key=lambda one: (one.at, one.sequence), reverse=True)
-        return tuple(
-            view.EventView(
-                sequence=one.sequence,
-                at=one.at,
-                kind=one.kind.value,
-                actor=one.actor,
-                subject=one.subject,
-                reason=one.reason,
-            )
-            for one in found[:EVENTS]
-        )
-
-
-_Answer = TypeVar("_Answer")
+        return tuple(parts.event(one) for one in found[:EVENTS])
 
 
 def _champions(window: WindowTruth) -> bool:
     return window.role == Role.CHAMPION and window.delay is not None and window.maturity.mature
-
-
-def _alias(known: KnownVersions, alias: str) -> str | None:
-    return next((v.version for v in known.versions if alias in v.aliases), None)
-
-
-def _in_role(served: ObservedServing | None, role: Role) -> str | None:
-    running = served.revisions if served else ()
-    return next((one.version for one in running if one.role is role), None)
-
-
-def _versions(served: ObservedServing | None, known: KnownVersions) -> tuple[view.VersionView, ...]:
-    registered = {one.version: one for one in known.versions}
-    running = {one.version: one for one in served.revisions} if served else {}
-    named = [one.version for one in known.versions if one.aliases]
-    shown = []
-    for version in dict.fromkeys([*running, *named]):
-        here, there = running.get(version), registered.get(version)
-        shown.append(
-            view.VersionView(
-                version=version,
-                role=here.role.value if here else "",
-                share=served.weights.get(version, 0) if served and here else None,
-                ready=here.ready if here else None,
-                message=here.message if here else "",
-                aliases=there.aliases if there else (),
-                created_at=there.created_at if there else None,
-            )
-        )
-    return tuple(shown)
-
-
-def _window(one: WindowTruth) -> view.WindowView:
-    metric = one.metrics[one.primary]
-    return view.WindowView(
-        version=one.version,
-        role=one.role,
-        window_from=one.window_from,
-        window_to=one.window_to,
-        predicted=one.predicted,
-        labelled=one.labelled,
-        coverage=one.coverage,
-        value=_number(metric.value),
-        low=_number(metric.low),
-        high=_number(metric.high),
-        maturity=one.maturity.value,
-        mature=one.maturity.mature,
-        estimate=one.estimate.get(one.primary),
-    )
-
-
-def _rollout(one: Rollout, judged: Judgement | None) -> view.RolloutView:
-    # What was thought in an earlier turn, or of another rollout, says nothing of this one.
-    fits = judged is not None and (judged.number, judged.turn) == (one.number, one.turn)
-    judged = judged if fits else None
-    waits = judged.waits if judged and not one.over else None
-    return view.RolloutView(
-        number=one.number,
-        candidate=one.candidate,
-        champion=one.champion,
-        cause=one.cause,
-        state=one.state.value,
-        over=one.over,
-        share=one.share,
-        opened_at=one.opened_at,
-        entered_at=one.entered_at,
-        reason=one.reason,
-        checks=tuple(
-            view.CheckView(
-                name=check.check,
-                verdict=check.verdict.value,
-                text=check.text,
-                demanded=check.demanded,
-            )
-            for check in (judged.checks if judged else ())
-        ),
-        waits_for=waits.text if waits else "",
-        waits_until=waits.until if waits else None,
-    )
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _finite(value: float, otherwise: float) -> float:
-    return value if math.isfinite(value) else otherwise

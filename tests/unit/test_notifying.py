@@ -44,6 +44,7 @@ def entry(kind: DecisionKind, **more: Any) -> DecisionEntry:
         (DecisionKind.ROLLOUT, {"to": {"state": "rolled_back"}}, "rollout 3: rolled back (loans)"),
         (DecisionKind.ROLLOUT, {"to": {"state": "baking"}}, "rollout 3: is champion (loans)"),
         (DecisionKind.ROLLOUT, {"to": {"state": "canary"}}, None),
+        (DecisionKind.TRIGGER, {}, None),
         (DecisionKind.TRAFFIC, {}, None),
         (DecisionKind.PERSON, {"state": "rolled_back"}, None),
     ],
@@ -54,6 +55,18 @@ def test_people_hear_of_what_needs_them(
     told = notice_of(seal(entry(kind, **evidence), 1, "0" * 64))
     assert (told and told.title) == title
     assert told is None or "0.58" in told.text
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [
+        ("refused, max_failures: 3 candidates in a row came to nothing", True),
+        ("refused, cooldown: the last run was 2 h ago", False),
+    ],
+)
+def test_people_hear_when_retraining_is_given_up(reason: str, told: bool) -> None:
+    said = entry(DecisionKind.TRIGGER).model_copy(update={"reason": reason})
+    assert (notice_of(seal(said, 1, "0" * 64)) is not None) == told
 
 
 @dataclass
