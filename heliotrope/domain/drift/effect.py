@@ -63,6 +63,8 @@ def clip_outliers(reference: ColumnSketch, values: Floats) -> tuple[Floats, int]
     if low == high:
         return values, 0
     room = high - low
+    if values.min() >= low - room and values.max() <= high + room:
+        return values, 0
     outside = int(((values < low - room) | (values > high + room)).sum())
     if outside:
         values = np.clip(values, low - room, high + room)

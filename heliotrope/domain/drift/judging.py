@@ -100,7 +100,8 @@ def _judge(
         if sketch.points:
             return _unscored(name, "was a number in the reference", budget, weight)
         return _by_words(name, column.counts(), sketch, rule, budget, weight)
-    finite = column[np.isfinite(column)]
+    here = np.isfinite(column)
+    finite = column if here.all() else column[here]
     if not len(finite):
         return _unscored(name, "has no finite value in the window", budget, weight)
     if not sketch.points:
