@@ -60,7 +60,11 @@ class RolloutDuty:
                 # The tick asks the same platform, and says so.
                 self._tell_serving(None)
         try:
-            self._tell(self._service.tick(self._spec, now), now)
+            ticked = self._service.tick(self._spec, now)
+            if ticked.decision is not None and ticked.decision.actions and self._sample:
+                # What was asked again within this tick is not of the turn that begins.
+                self._sample(self.model, now)
+            self._tell(ticked, now)
         finally:
             self._tell_serving(self._seen())
 

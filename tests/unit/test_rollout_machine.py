@@ -48,6 +48,7 @@ def rollout(state: RolloutState = S.PENDING, **more: object) -> Rollout:
         seen_at=T0,
         reason="before",
         settled=state is not S.PENDING,
+        replayed=500,
     )
     return base.model_copy(update=more)
 
@@ -210,6 +211,13 @@ def test_no_data_is_never_a_pass(missing: str) -> None:
     here = rollout(S.CANARY if missing == "candidate" else S.SHADOW)
     made = after(here, T0 + timedelta(hours=1), **{missing: None})
     assert (made.rollout.state, made.verdict) == (here.state, Verdict.HOLD)
+
+
+def test_replayed_requests_are_no_users_requests() -> None:
+    here = rollout(S.CANARY, replayed=400)
+    made = after(here, T0 + timedelta(hours=1), replay=Replay(sent=880))
+    assert (made.rollout.state, made.verdict) == (S.CANARY, Verdict.HOLD)
+    assert any("20 users' requests of 30 needed" in check.text for check in made.checks)
 
 
 def test_it_says_how_many_labels_are_missing_and_until_when() -> None:

@@ -53,7 +53,7 @@ def alive(rollout: Rollout, evidence: Evidence) -> Check:
     return say(Verdict.PASS, f"{who} is ready")
 
 
-def errors(policy: RolloutPolicy, evidence: Evidence, demanded: bool) -> Check:
+def errors(policy: RolloutPolicy, rollout: Rollout, evidence: Evidence, demanded: bool) -> Check:
     """Does it answer?"""
 
     def say(verdict: Verdict, text: str) -> Check:
@@ -69,11 +69,20 @@ def errors(policy: RolloutPolicy, evidence: Evidence, demanded: bool) -> Check:
     shown = f"{health.errors:,} of {health.requests:,} requests failed"
     if log_e_rate_above(health.errors, health.requests, limit) >= -math.log(HEALTH_ALPHA):
         return say(Verdict.FAIL, f"{shown}: surely more than {limit:.2%}")
-    if health.requests < MINIMUM_REQUESTS:
-        return say(Verdict.HOLD, f"{shown}; {MINIMUM_REQUESTS} requests are needed to say")
+    live = health.requests - _asked_again(rollout, evidence)
+    if live < MINIMUM_REQUESTS:
+        text = f"{shown}; {max(live, 0)} users' requests of {MINIMUM_REQUESTS} needed to say"
+        return say(Verdict.HOLD, text)
     if health.errors > limit * health.requests:
         return say(Verdict.HOLD, f"{shown}: more than {limit:.2%}, perhaps by chance")
     return say(Verdict.PASS, f"{shown}, of at most {limit:.2%}")
+
+
+def _asked_again(rollout: Rollout, evidence: Evidence) -> int:
+    """Requests of this turn that were replayed to the candidate; it counts them like any other."""
+    if rollout.effective is not RolloutState.CANARY or evidence.replay is None:
+        return 0
+    return max(0, evidence.replay.sent - rollout.replayed)
 
 
 def latency(policy: RolloutPolicy, evidence: Evidence, demanded: bool) -> Check:

@@ -35,6 +35,8 @@ class Rollout(Document):
     """Whether this turn's plan was ever seen carried out."""
     restarts: int = 0
     """Restarts of the candidate when that was first seen."""
+    replayed: int = 0
+    """Logged requests that were asked again before this turn; no users' requests."""
     better: bool = False
     """Whether the comparison has passed, which it did with confidence and so for good."""
     paused_from: RolloutState | None = None

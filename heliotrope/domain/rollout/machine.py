@@ -71,7 +71,7 @@ def questions(policy: RolloutPolicy, rollout: Rollout, evidence: Evidence) -> tu
     # Who wants neither shadow nor canary gets neither, and has the gate's word alone.
     judged = policy.rollout.shadow.enabled or len(policy.steps) > 1
     last = judged and policy.after(rollout.share) == 100
-    found.append(ask.errors(policy, evidence, demanded=not bakes))
+    found.append(ask.errors(policy, rollout, evidence, demanded=not bakes))
     found.append(ask.latency(policy, evidence, demanded=not bakes))
     found.append(ask.comparison(policy, rollout, evidence, demanded=last and not bakes))
     return tuple(found)
@@ -118,7 +118,8 @@ def _next(
     if rollout.state is RolloutState.BAKING:
         return _baked(policy, rollout, passed, age, now)
     if passed and age >= _shortest_stay(policy, rollout):
-        return _forward(policy, rollout, asked, now)
+        sent = evidence.replay.sent if evidence.replay else 0
+        return _forward(policy, rollout, asked, now).model_copy(update={"replayed": sent})
     if age >= policy.rollout.step_timeout:
         missing = "; ".join(
             c.text
