@@ -22,7 +22,7 @@ logger = logging.getLogger("heliotrope.controller")
 STANDBY_SECONDS = 0.5
 """Between two looks at whether the lock is free."""
 LATE_TICKS = 30
-"""A loop that has not come round for so many ticks, and for `LATE_SECONDS`, is not ready."""
+"""A loop of which no duty ended for so many ticks, and for `LATE_SECONDS`, is not ready."""
 LATE_SECONDS = 60.0
 
 
@@ -77,7 +77,7 @@ class Controller:
     """Whether it holds the lock."""
     _wake: Event = field(default_factory=Event)
     _stop: Event = field(default_factory=Event)
-    _came_round: float | None = None
+    _moved: float | None = None
     _failing: dict[str, _Failing] = field(default_factory=dict)
 
     def wake(self) -> None:
@@ -91,11 +91,11 @@ class Controller:
 
     @property
     def ready(self) -> bool:
-        """Whether it acts: it holds the lock and its last tick is not long ago."""
-        if not self.active or self._came_round is None:
+        """Whether it acts: it holds the lock and the last duty ended not long ago."""
+        if not self.active or self._moved is None:
             return False
         late = max(LATE_TICKS * self.tick_seconds, LATE_SECONDS)
-        return self.monotonic() - self._came_round <= late
+        return self.monotonic() - self._moved <= late
 
     @property
     def matters(self) -> tuple[str, ...]:
@@ -134,9 +134,8 @@ class Controller:
             # Cleared before the duties look, so that what comes while they run is not overlooked.
             self._wake.clear()
             self.tick()
-            self._came_round = self.monotonic()
             if not self._stop.is_set():
-                self._wake.wait(max(0.0, began + self.tick_seconds - self._came_round))
+                self._wake.wait(max(0.0, began + self.tick_seconds - self.monotonic()))
 
     def tick(self) -> None:
         """Every duty once, unless it is told to stop in between."""
@@ -152,7 +151,8 @@ class Controller:
                 self._failed(duty, error)
             else:
                 self._worked(duty)
-            self.board.observe(metrics.TICK_SECONDS, self.monotonic() - began, duty.name)
+            self._moved = self.monotonic()
+            self.board.observe(metrics.TICK_SECONDS, self._moved - began, duty.name)
 
     def _failed(self, duty: Duty, error: Exception) -> None:
         self.board.add(metrics.DUTY_FAILURES, duty.name, getattr(duty, "model", ""))

@@ -422,10 +422,13 @@ class Nothing:
         return []
 
 
-def test_a_real_controller_is_watched_dies_and_comes_back(tmp_path: Path, browser: Any) -> None:
+def test_a_real_controller_is_watched_dies_and_comes_back(
+    tmp_path: Path, mlflow_template: Path, browser: Any
+) -> None:
     from playwright.sync_api import expect
 
     (tmp_path / "model.yaml").write_text(SPEC)
+    shutil.copy(mlflow_template, tmp_path / "mlflow.db")
     write_events(tmp_path, days=10, a_day=50)
     children: list[subprocess.Popen[str]] = []
 
