@@ -12,6 +12,7 @@ from heliotrope import __version__
 from heliotrope.cli import (
     collector,
     controller,
+    demo,
     explain,
     generate,
     init,
@@ -37,7 +38,7 @@ from heliotrope.errors import HeliotropeError
 
 INTERRUPTED = 130
 _MODULES = (
-    *(up, platform),
+    *(demo, up, platform),
     *(init, spec, train, models, explain, reproduce, serve, predict, spool, mlflow_ui, generate),
     *(monitor,),
     *(collector, controller, labels, truth, replay),

@@ -1,0 +1,97 @@
+"""How the story looks on a terminal: chapters, decisions as they fall, a table at the end."""
+
+import time
+from datetime import datetime
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from heliotrope.domain.decisions import Decision
+from heliotrope.domain.live_view import LiveView
+from heliotrope.domain.story_report import ChapterRecord, StoryReport, comparison
+from heliotrope.domain.synthetic.story import Chapter
+
+_COLOURS = {"alarm": "red", "diagnosis": "yellow", "trigger": "cyan", "rollout": "magenta"}
+_SAY_SECONDS = 10.0
+
+
+class DemoView:
+    """Tells on standard output (`service.story.Audience`)."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False)
+        self._live = Live(
+            console=self._console, auto_refresh=False, transient=True, redirect_stdout=False
+        )
+        self._began = time.monotonic()
+        self._shown = 0.0
+
+    def __enter__(self) -> "DemoView":
+        """Begin."""
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """One line."""
+        self._console.print(f"[dim]{time.monotonic() - self._began:5.0f} s[/]  {text}")
+
+    def chapter(self, title: str, chapter: Chapter) -> None:
+        """A chapter begins."""
+        self._console.print()
+        self._console.print(Rule(f"[bold]{title}[/] [dim]{chapter.starts:%B %d}", align="left"))
+
+    def decided(self, decision: Decision) -> None:
+        """The platform decided something."""
+        colour = _COLOURS.get(decision.kind.value, "blue")
+        line = Text(f"{decision.at:%m-%d %H:%M}  ", "dim")
+        line.append(f"{decision.kind.value:9}", colour)
+        line.append(f" {decision.subject}: {decision.reason}")
+        self._console.print(line)
+
+    def looked(self, now: datetime, view: LiveView | None) -> None:
+        """Renew the line at the foot; without a terminal, say it now and then."""
+        text = Text(f"{now:%Y-%m-%d %H:%M}  ", "bold")
+        if view is not None:
+            newest = next((one for one in reversed(view.windows) if one.value is not None), None)
+            shares = [(one.version, one.share) for one in view.versions if one.share]
+            text.append(", ".join(f"version {name} {share}%" for name, share in shares))
+            text.append(f"  {view.predicted:,} answers, {view.labelled:,} labels")
+            if newest is not None and newest.value is not None:
+                text.append(f"  newest {view.contract.primary} {newest.value:.3f}")
+        if self._console.is_terminal:
+            self._live.update(text, refresh=True)
+        elif time.monotonic() - self._shown > _SAY_SECONDS:
+            self._shown = time.monotonic()
+            self.say(text.plain)
+
+    def ended(self, record: ChapterRecord) -> None:
+        """A chapter is over."""
+        mark = "[green]✓" if record.as_told else "[red]✗"
+        self._console.print(f"{mark}[/] {record.title}: ", end="")
+        self._console.print(record.outcome, markup=False)
+
+    def summary(self, report: StoryReport, page: Path) -> None:
+        """What it came to."""
+        table = Table(
+            "", "the silent failure", "here", box=box.SIMPLE_HEAD, title_justify="left",
+            title="A model of 94% falls to 72%", pad_edge=False,
+        )  # fmt: skip
+        for row in comparison(report):
+            table.add_row(*row)
+        self._console.print()
+        if report.milestones is not None:
+            self._console.print(table)
+        right = sum(one.as_told for one in report.chapters)
+        self.say(f"{right} of {len(report.chapters)} chapters went as they should.")
+        self._console.print(f"In pictures: {page}", soft_wrap=True, markup=False)

@@ -1,0 +1,142 @@
+"""What the story came to: when the platform noticed, what it cost, when it was well again."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from heliotrope.domain.decisions import Decision, DecisionKind
+from heliotrope.domain.document import Document
+from heliotrope.domain.live_view import WindowView
+from heliotrope.vocabulary import ALIAS_CHAMPION, Role
+
+SILENT_DAYS = 10.0
+"""Nobody notices for so long, in the story that this one answers."""
+SILENT_BAD = 50_000
+"""And so many bad predictions are made."""
+
+
+class ChapterRecord(Document):
+    """One chapter as it went."""
+
+    name: str
+    title: str
+    starts: datetime
+    """UTC, as all times here, by the platform's clock."""
+    ended: datetime
+    outcome: str
+    """One sentence: what the platform did."""
+    as_told: bool
+    """Whether it went as it should."""
+
+
+class Milestones(Document):
+    """Of the economy's turn, each None where it did not come."""
+
+    turned: datetime
+    noticed: datetime | None = None
+    """The first alarm."""
+    diagnosed: datetime | None = None
+    asked: datetime | None = None
+    """A retraining was decided upon."""
+    promoted: datetime | None = None
+    """A new version became champion."""
+    bad: int = 0
+    """Wrong answers from the turn to the new champion."""
+    bad_expected: int = 0
+    """Of so many, a healthy model is wrong as often as it was before."""
+
+
+class StoryReport(Document):
+    """Everything that the page and the table show."""
+
+    model: str
+    accepted: float | None
+    floor: float | None
+    chapters: tuple[ChapterRecord, ...]
+    milestones: Milestones | None
+    windows: tuple[WindowView, ...]
+    decisions: tuple[Decision, ...]
+    seconds: float
+    """Of the machine's time."""
+
+    @property
+    def as_told(self) -> bool:
+        """Whether every chapter went as it should."""
+        return all(chapter.as_told for chapter in self.chapters)
+
+
+def first(
+    decisions: Sequence[Decision],
+    kind: DecisionKind,
+    since: datetime,
+    saying: str = "",
+) -> Decision | None:
+    """The first decision of a kind from a time on, whose subject or reason holds some text."""
+    return next(
+        (
+            one
+            for one in decisions
+            if one.kind is kind and one.at >= since and saying in f"{one.subject} {one.reason}"
+        ),
+        None,
+    )
+
+
+def milestones(
+    turned: datetime, decisions: Sequence[Decision], windows: Sequence[WindowView]
+) -> Milestones:
+    """When what happened after the turn, and how many answers were wrong meanwhile.
+
+    A window of which a part lies in the time counts in proportion. Labels that have not come are
+    taken to be as the window's others are.
+    """
+    moments = {
+        "noticed": first(decisions, DecisionKind.ALARM, turned),
+        "diagnosed": first(decisions, DecisionKind.DIAGNOSIS, turned, "retrain"),
+        "asked": first(decisions, DecisionKind.TRIGGER, turned, "started")
+        or first(decisions, DecisionKind.TRIGGER, turned, "request"),
+        "promoted": first(decisions, DecisionKind.ALIAS, turned, ALIAS_CHAMPION),
+    }
+    at = {name: one.at if one else None for name, one in moments.items()}
+    until = at["promoted"] or max((one.window_to for one in windows), default=turned)
+    answered = [one for one in windows if one.role != Role.SHADOW and one.value is not None]
+    before = [one for one in answered if one.window_to <= turned and one.mature]
+    judged = sum(one.labelled for one in before)
+    healthy = sum((one.value or 0.0) * one.labelled for one in before) / judged if judged else 1.0
+    bad = expected = 0.0
+    for one in answered:
+        part = _share(one.window_from, one.window_to, turned, until)
+        bad += part * one.predicted * (1 - (one.value or 0.0))
+        expected += part * one.predicted * (1 - healthy)
+    return Milestones(turned=turned, bad=round(bad), bad_expected=round(expected), **at)
+
+
+def _share(start: datetime, end: datetime, since: datetime, until: datetime) -> float:
+    inside = (min(end, until) - max(start, since)) / (end - start)
+    return min(max(inside, 0.0), 1.0)
+
+
+def comparison(report: StoryReport) -> list[tuple[str, str, str]]:
+    """What is compared, the silent failure, and this platform."""
+    found = report.milestones
+    if found is None:
+        return []
+
+    def after(moment: datetime | None) -> str:
+        return "not yet" if moment is None else _days(moment - found.turned)
+
+    return [
+        ("until somebody notices", f"{SILENT_DAYS:g} days", after(found.noticed)),
+        ("until the cause is named", "when a person has found it", after(found.diagnosed)),
+        ("until a retraining starts", "when a person starts one", after(found.asked)),
+        ("until a better model answers", "not told", after(found.promoted)),
+        (
+            "wrong answers until then",
+            f"{SILENT_BAD:,}",
+            f"{found.bad:,}, of which a healthy model makes {found.bad_expected:,}",
+        ),
+    ]
+
+
+def _days(length: timedelta) -> str:
+    days = length / timedelta(days=1)
+    return f"{days:.1f} days" if days >= 1 else f"{days * 24:.0f} hours"
