@@ -150,7 +150,14 @@ class StoryStage:
             self.home,
             clock_path(folder_of(self.home)),
         )
-        wish = ReplayWish(speed=self._speed, drive_clock=True, wait_for_labels=False, patience=60.0)
+        wish = ReplayWish(
+            speed=self._speed,
+            # Sooner than the spec's, since sending takes a while that is hours on this clock.
+            label_delay=0.75 * self.spec.label.delay,
+            drive_clock=True,
+            wait_for_labels=False,
+            patience=60.0,
+        )
         try:
             self._replayed = run_replay(self.spec, nullcontext(rows), place, wish, busy=self._busy)
         except HeliotropeError as error:
