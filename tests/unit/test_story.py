@@ -256,3 +256,12 @@ def test_the_page_shows_every_decision_escaped_and_asks_nobody() -> None:
     assert "<b>fell" not in text
     assert text.count("accuracy &lt;b&gt;fell&lt;/b&gt; &amp; fell") == 2
     assert "4 days in 1.5 minutes" in " ".join(text.split())
+
+
+def test_a_chapter_of_no_days_leaves_its_trouble_out() -> None:
+    short = Story(healthy=4, fault=0, mended=0, newcomers=0, economy=2, worse=1)
+    knobs = short.loans()
+    assert knobs.faults == ()
+    assert [shift.ramp.start for shift in knobs.covariate_shifts] == [
+        short.chapter(ChapterName.ECONOMY).starts.replace(tzinfo=None)
+    ]

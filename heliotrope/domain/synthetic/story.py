@@ -69,6 +69,7 @@ class Story:
     """Of loans that are known before it begins."""
     seed: int = 7
     healthy: int = 8
+    """Days, as of each chapter; one of no days is left out."""
     fault: int = 3
     mended: int = 4
     newcomers: int = 4
@@ -114,8 +115,14 @@ class Story:
             start=_naive(self.first_known),
             days=days,
             covariate_shifts=(
-                CovariateShift(self.newcomers_strength, Ramp(start)),
-                CovariateShift(-self.newcomers_strength, Ramp(stop)),
+                *(
+                    (
+                        CovariateShift(self.newcomers_strength, Ramp(start)),
+                        CovariateShift(-self.newcomers_strength, Ramp(stop)),
+                    )
+                    if self.newcomers
+                    else ()
+                ),
                 CovariateShift(0.5 * self.strength, turn),
             ),
             concept_shifts=(ConceptShift(self.strength, 0.5 * self.strength, turn),),
@@ -127,7 +134,9 @@ class Story:
                     until=_naive(fault.until),
                     factor=0.001,
                 ),
-            ),
+            )
+            if self.fault
+            else (),
         )
         return clear_cut(knobs)
 
