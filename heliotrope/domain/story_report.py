@@ -6,8 +6,11 @@ from datetime import datetime, timedelta
 from heliotrope.domain.decisions import Decision, DecisionKind
 from heliotrope.domain.document import Document
 from heliotrope.domain.live_view import WindowView
+from heliotrope.domain.triggers import TriggerState
 from heliotrope.vocabulary import ALIAS_CHAMPION, Role
 
+CONCEPT = "concept shift"
+"""What the diagnosis calls the economy's turn."""
 SILENT_DAYS = 10.0
 """Nobody notices for so long, in the story that this one answers."""
 SILENT_BAD = 50_000
@@ -91,9 +94,8 @@ def milestones(
     """
     moments = {
         "noticed": first(decisions, DecisionKind.ALARM, turned),
-        "diagnosed": first(decisions, DecisionKind.DIAGNOSIS, turned, "retrain"),
-        "asked": first(decisions, DecisionKind.TRIGGER, turned, "started")
-        or first(decisions, DecisionKind.TRIGGER, turned, "request"),
+        "diagnosed": first(decisions, DecisionKind.DIAGNOSIS, turned, CONCEPT),
+        "asked": first(decisions, DecisionKind.TRIGGER, turned, TriggerState.REQUESTED.value),
         "promoted": first(decisions, DecisionKind.ALIAS, turned, ALIAS_CHAMPION),
     }
     at = {name: one.at if one else None for name, one in moments.items()}

@@ -26,7 +26,7 @@ from heliotrope.vocabulary import ALIAS_CHAMPION
 LOOK_SECONDS = 0.3
 TITLES: Mapping[ChapterName, str] = {
     ChapterName.HEALTHY: "Healthy days",
-    ChapterName.FAULT: "Incomes arrive in thousands",
+    ChapterName.FAULT: "Incomes in thousands",
     ChapterName.MENDED: "The column is mended",
     ChapterName.NEWCOMERS: "Other people apply",
     ChapterName.ECONOMY: "The economy turns",

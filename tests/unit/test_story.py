@@ -92,8 +92,8 @@ def test_milestones_count_wrong_answers_from_the_turn_to_the_new_champion() -> N
     decisions = log(
         (TURN - DAY, DecisionKind.ALARM, "an older one"),
         (TURN + 2 * DAY, DecisionKind.ALARM, "accuracy fell"),
-        (TURN + 2.1 * DAY, DecisionKind.DIAGNOSIS, "concept shift: retrain"),
-        (TURN + 2.2 * DAY, DecisionKind.TRIGGER, "a run was started"),
+        (TURN + 2.1 * DAY, DecisionKind.DIAGNOSIS, "concept shift: what follows changed"),
+        (TURN + 2.2 * DAY, DecisionKind.TRIGGER, "requested, worth it"),
         (TURN + 4 * DAY, DecisionKind.ALIAS, "champion is version 2"),
     )
     windows = [

@@ -14,7 +14,7 @@ from heliotrope.domain.live_view import WindowView
 from heliotrope.domain.story_report import StoryReport
 from heliotrope.vocabulary import ALIAS_CHAMPION, Role
 
-WIDTH, LEFT, RIGHT = 1000, 46, 12
+WIDTH, LEFT, RIGHT = 1000, 64, 12
 _TOP, _PLOT, _LANE = 34, 230, 22
 _LOWEST = 0.5
 _MARKS = {
