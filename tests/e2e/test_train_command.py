@@ -69,6 +69,11 @@ def started(workshop: Any, step: str) -> bool:
     )
 
 
+def parent_of(pid: int) -> int:
+    """Which process started one."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def alive(folder: Path) -> list[str]:
     """Command lines of the processes that work in a folder, this one aside."""
     found = []
@@ -259,9 +264,10 @@ def test_a_step_that_is_killed_ends_the_run_as_failed(workshop: Any) -> None:
     workshop.write(workshop.loans(1500))
     child = workshop.start("train", "model.yaml", "--json")
     wait_for(child, lambda: started(workshop, "validate_data"))
-    # The step's shell and the Python below it.
-    for pid in processes_of(workshop.folder, "kfp.dsl.executor_main"):
-        os.kill(pid, signal.SIGKILL)
+    # Steps are forks of the warm process: the one that is nobody's parent is the step.
+    warm = processes_of(workshop.folder, "warm_steps")
+    (step,) = [pid for pid in warm if parent_of(pid) in warm]
+    os.kill(step, signal.SIGKILL)
     ran = workshop.end(child)
     assert ran.code == 1, ran.out + ran.err
     outcome = RunOutcome.from_json(ran.out)

@@ -10,6 +10,8 @@ import sys
 import warnings
 from pathlib import Path
 
+from heliotrope.adapters.embedded.warm_steps import warm_steps
+
 
 def main(pipeline: Path, folder: Path) -> int:
     """Run it."""
@@ -21,9 +23,9 @@ def main(pipeline: Path, folder: Path) -> int:
     local.init(
         runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(folder / "artifacts")
     )
-    run = components.load_component_from_file(str(pipeline))
     try:
-        run(**arguments)
+        with warm_steps():
+            components.load_component_from_file(str(pipeline))(**arguments)
     except RuntimeError as error:
         # kfp.local's only sign of a failed step; the step's own error is in the run log.
         sys.stderr.write(f"{error}\n")
