@@ -37,7 +37,8 @@ def folded(labelled: int, predicted: int = 100, **more: object) -> Folded:
     value = MetricValue(value=0.8, low=0.7, high=0.9)
     claimed = FoldedEstimate(value=0.81, low=0.8, high=0.82, sensitivity=1.0)
     return Folded(**{
-        "predicted": predicted, "labelled": labelled, "unjudged": 0, "correct": None, "class_counts": {},
+        "predicted": predicted, "labelled": labelled, "unjudged": 0, "correct": None,
+        "class_counts": {},
         "metrics": {"accuracy": value}, "binning_error": 0.0, "delay": None,
         "estimate": {"accuracy": claimed}, "calibration_error": 0.03 if labelled else math.nan,
         "log_evidence": 0.0, **more,
