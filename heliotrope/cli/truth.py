@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from heliotrope.spec import ModelSpec
 
 
+ROOMY = 120
+"""Columns of a terminal from which everything is shown."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("truth")(truth)
@@ -132,21 +136,25 @@ def show(
         typer.echo(f"No prediction of {model} is logged in that time.")
         return
     console = Console()
-    console.print(windows_table(model, windows))
+    roomy = console.width >= ROOMY
+    console.print(windows_table(model, windows, roomy))
     if any(one.unreliable for window in windows for one in window.estimate.values()):
         console.print("! mature labels contradict the estimate: what features mean has changed.")
-    console.print("[95% interval]; label delay is p50/p90/p99.", style="dim", markup=False)
+    told = "[95% interval]; label delay is p50/p90/p99." if roomy else (
+        f"[95% interval]; {ROOMY} columns or --json show counts of labels, their delay and more."
+    )  # fmt: skip
+    console.print(told, style="dim", markup=False)
 
 
-def windows_table(model: str, windows: Sequence["WindowTruth"]) -> "Table":
-    """Windows as a person reads them, oldest first."""
+def windows_table(model: str, windows: Sequence["WindowTruth"], roomy: bool = True) -> "Table":
+    """Windows as a person reads them, oldest first; where there is no room, less of each."""
     from rich import box
     from rich.table import Table
 
-    title = f"{model}: {windows[0].primary}"
+    primary = windows[0].primary
     table = Table(
-        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD,
-        pad_edge=False, collapse_padding=True,
+        title=f"{model}: {primary}", title_justify="left", title_style="bold",
+        box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True,
     )  # fmt: skip
     sliced = any(window.slice is not None for window in windows)
     table.add_column("window (UTC)", no_wrap=True)
@@ -155,21 +163,22 @@ def windows_table(model: str, windows: Sequence["WindowTruth"]) -> "Table":
         table.add_column("slice")
     table.add_column("predicted", justify="right", no_wrap=True)
     table.add_column("labelled", justify="right", no_wrap=True)
-    table.add_column(windows[0].primary, no_wrap=True)
+    table.add_column(primary, no_wrap=True)
     table.add_column("estimate", no_wrap=True)
-    table.add_column("label delay", no_wrap=True)
+    if roomy:
+        table.add_column("label delay", no_wrap=True)
     table.add_column("state")
     for window in windows:
-        metric = window.metrics[window.primary]
+        metric, estimate = window.metrics[primary], window.estimate.get(primary)
         table.add_row(
             _span(window.window_from, window.window_to),
             f"{window.version} {window.role}".strip(),
             *([window.slice or "all"] if sliced else []),
             f"{window.predicted:,}",
-            f"{window.labelled:,} ({window.coverage:.0%})",
-            _number(metric.value, metric.low, metric.high),
-            _estimate(window.estimate.get(window.primary)),
-            _delay(window.delay),
+            f"{window.labelled:,} ({window.coverage:.0%})" if roomy else f"{window.coverage:.0%}",
+            _number(metric.value, metric.low, metric.high, roomy),
+            _estimate(estimate, roomy),
+            *([_delay(window.delay)] if roomy else []),
             "mature" if window.maturity.mature else window.maturity.value,
             style=None if window.maturity.mature else "dim",
         )
@@ -182,18 +191,21 @@ def _span(start: datetime, end: datetime) -> str:
     return f"{start:%Y-%m-%d %H:%M}"
 
 
-def _number(value: float, low: float, high: float) -> str:
+def _number(value: float, low: float, high: float, roomy: bool) -> str:
     if math.isnan(value):
         return "-"
+    shown, edges = (f"{value:.4f}", 3) if roomy else (f"{value:.3f}", 2)
     # A backslash, since rich reads [...] as a style.
-    return f"{value:.4f}" if math.isnan(low) else f"{value:.4f} \\[{low:.3f}, {high:.3f}]"
+    return shown if math.isnan(low) else f"{shown} \\[{low:.{edges}f}, {high:.{edges}f}]"
 
 
-def _estimate(estimate: "Estimate | None") -> str:
+def _estimate(estimate: "Estimate | None", roomy: bool) -> str:
     if estimate is None:
         return "-"
     mark = "! " if estimate.unreliable else ""
-    return mark + _number(estimate.value, estimate.low, estimate.high)
+    if not roomy:
+        return f"{mark}{estimate.value:.3f}"
+    return mark + _number(estimate.value, estimate.low, estimate.high, roomy)
 
 
 def _delay(delay: "DelayQuantiles | None") -> str:
