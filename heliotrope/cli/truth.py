@@ -157,11 +157,11 @@ def windows_table(model: str, windows: Sequence["WindowTruth"], roomy: bool = Tr
         box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True,
     )  # fmt: skip
     sliced = any(window.slice is not None for window in windows)
-    table.add_column("window (UTC)", no_wrap=True)
+    table.add_column("window (UTC)" if roomy else "window", no_wrap=True)
     table.add_column("version", no_wrap=True)
     if sliced:
         table.add_column("slice")
-    table.add_column("predicted", justify="right", no_wrap=True)
+    table.add_column("predicted" if roomy else "rows", justify="right", no_wrap=True)
     table.add_column("labelled", justify="right", no_wrap=True)
     table.add_column(primary, no_wrap=True)
     table.add_column("estimate", no_wrap=True)
