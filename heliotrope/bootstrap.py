@@ -199,8 +199,11 @@ class Platform:
     def source_reader(self, spec: "ModelSpec") -> "SourceReader":
         """What a spec's source says, with the labelled log where the spec wants it."""
         from heliotrope.adapters.joined_source import JoinedSource
+        from heliotrope.service.faulty_spans import faulty_spans
 
-        return JoinedSource(self.reader, self.settings.store, spec)
+        return JoinedSource(
+            self.reader, self.settings.store, spec, lambda: faulty_spans(self.state, spec.name)
+        )
 
     def training_data(self, ref: "SnapshotRef", spec: "ModelSpec") -> "TrainingData":
         """A snapshot to train on."""

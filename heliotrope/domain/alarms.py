@@ -10,6 +10,7 @@ Source: Alertmanager's webhook, version 4 (prometheus.io/docs/alerting/latest/co
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -88,6 +89,23 @@ class Alarm(Document):
     def decision_key(self) -> str:
         """Names this change of this firing, so that telling it twice is one log entry."""
         return f"{self.fingerprint}+{self.started.isoformat()}+{self.status}"
+
+
+def leading(alarms: Iterable[Alarm]) -> Alarm | None:
+    """The one of the alarms that fire which stands for all: of the whole model before its slices,
+    a fall before a floor, the oldest before later ones. One fall rings several."""
+    firing = [alarm for alarm in alarms if alarm.firing]
+    return min(firing, key=_rank, default=None)
+
+
+def changed_at(alarms: Iterable[Alarm]) -> datetime | None:
+    """When the world changed, as the controller's own tests of accuracy estimate it."""
+    lead = leading(alarm for alarm in alarms if alarm.source is AlarmSource.CONTROLLER)
+    return None if lead is None else lead.started
+
+
+def _rank(alarm: Alarm) -> tuple[bool, bool, datetime, str]:
+    return "slice" in alarm.labels, "fall" not in alarm.name, alarm.started, alarm.fingerprint
 
 
 class Told(BaseModel):

@@ -18,7 +18,9 @@ ALERT_HARM: dict[str, bool | None] = {
 they rest on labelled outcomes. All others alert people only."""
 
 
-def alert_cause(alarm: Alarm, champion: str | None, now: datetime) -> Cause | None:
+def alert_cause(
+    alarm: Alarm, champion: str | None, now: datetime, since: datetime | None = None
+) -> Cause | None:
     """What an alarm asks for; None where it is over or asks for nothing.
 
     Flapping does not make it another cause: it is the same one until another version is champion.
@@ -27,6 +29,8 @@ def alert_cause(alarm: Alarm, champion: str | None, now: datetime) -> Cause | No
         alarm: of the model.
         champion: the version that it is about.
         now: UTC.
+        since: when the world changed, as the controller's own tests say. An alert's start is no
+            such time: it is when a rule was first true, by Prometheus' clock.
     """
     asks = alarm.firing and alarm.source is AlarmSource.PROMETHEUS and alarm.name in ALERT_HARM
     if not asks:
@@ -38,7 +42,7 @@ def alert_cause(alarm: Alarm, champion: str | None, now: datetime) -> Cause | No
         text=f"{alarm.name}: {alarm.summary}" if alarm.summary else alarm.name,
         asked_at=now,
         harm=ALERT_HARM[alarm.name],
-        since=alarm.started,
+        since=since,
         champion=champion,
         evidence={"alarm": alarm.name, "labels": dict(alarm.labels), "firings": alarm.firings},
     )

@@ -72,7 +72,10 @@ def decide_retraining(
 def _start(history: RetrainingHistory, cause: Cause) -> TriggerDecision:
     said = [cause.text.rstrip(".")]
     if history.new_labels is not None:
-        said.append(f"{history.new_labels:,} new mature labels")
+        since = "" if history.changed_labels is None else (
+            f", {history.changed_labels:,} of them since the change"
+        )  # fmt: skip
+        said.append(f"{history.new_labels:,} new mature labels{since}")
     if history.level is not None:
         said.append(f"{history.level}, first accepted at {history.level.accepted:.3f}")
     return TriggerDecision(Word.START, "worth it", "; ".join(said))
@@ -198,12 +201,13 @@ def _new_labels(
     policy: Retraining, history: RetrainingHistory, cause: Cause, _now: datetime
 ) -> TriggerDecision | None:
     there, wanted = history.new_labels, policy.minimum_new_labels
+    what = "are newer than the champion's training data"
+    if cause.since is not None and history.changed_labels is not None:
+        # What came before the change teaches and judges the world that is over.
+        there, what = history.changed_labels, f"came since the change at {_moment(cause.since)}"
     if cause.kind is CauseKind.PERSON or there is None or there >= wanted:
         return None
-    reason = (
-        f"{there:,} mature labels are newer than the champion's training data, "
-        f"{wanted:,} make it worth it: {wanted - there:,} more"
-    )
+    reason = f"{there:,} mature labels {what}, {wanted:,} make it worth it: {wanted - there:,} more"
     return TriggerDecision(Word.WAIT, "minimum_new_labels", reason)
 
 

@@ -73,6 +73,8 @@ class RetrainingHistory:
     """A rollout under way, in words; None when there is none."""
     new_labels: int | None = None
     """Mature labels newer than the champion's training data; None where nobody can count them."""
+    changed_labels: int | None = None
+    """Of those, the ones since the world changed, where the cause knows when that was."""
     level: Level | None = None
     """None while no mature window of the champion is there."""
     diagnosed: Remedy | None = None

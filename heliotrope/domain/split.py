@@ -45,7 +45,8 @@ def split_rows(
         changed_row: the first row since the world changed. The shares are then of the rows from
             there on, so that some of them train: held out whole, the new world would be judged on
             and never learnt.
-        minimum: rows that each later part then still has, where its share of all rows allows.
+        minimum: rows that the holdout then still has, and the calibration half as many, where
+            their shares of all rows allow.
 
     Returns:
         Ranges whose boundaries are the ends of moments that come nearest to the shares: the
@@ -67,9 +68,8 @@ def split_rows(
             f"the data must hold at least {parts} {what}, one each for {names}. "
             f"Got {len(borders) + 1 if rows else 0} in {rows:,} rows."
         )
-    holdout, calibration = (
-        _wanted(rows, share, changed_row, minimum) for share in (split.holdout, split.calibration)
-    )
+    holdout = _wanted(rows, split.holdout, changed_row, minimum)
+    calibration = _wanted(rows, split.calibration, changed_row, minimum // 2)
     holdout_wanted = rows - holdout
     holdout_at = _nearest(borders[parts - 2 :], holdout_wanted)
     if parts == 2:

@@ -25,6 +25,7 @@ from heliotrope.ports import Registry
 from heliotrope.ports.outcomes import OutcomeReader
 from heliotrope.ports.state import Kept, Put, StateKind, StateStore
 from heliotrope.service.accepted import write_accepted
+from heliotrope.service.faulty_spans import faulty_spans
 from heliotrope.spec import ModelSpec
 from heliotrope.telemetry import controller_metrics as metrics
 from heliotrope.telemetry.board import Board
@@ -125,6 +126,8 @@ class AccuracyDuty:
         rows = self._tools.outcomes.outcomes(
             self._spec, first.window_from, first.window_to, role=Role.CHAMPION
         )
+        # A broken column is told by whoever finds it; the model is not to be judged by it.
+        rows = outside(rows, faulty_spans(self._tools.state, self.model))
         truths = {truth.version: truth for truth in window}
         for version, part in by_version(thinned(rows), state.version):
             if version in truths:
@@ -162,6 +165,15 @@ def thinned(rows: Outcomes) -> Outcomes:
     if len(rows) <= ROWS_A_WINDOW:
         return rows
     return rows.where(np.linspace(0, len(rows) - 1, ROWS_A_WINDOW).astype(np.int64))
+
+
+def outside(rows: Outcomes, spans: Sequence[tuple[datetime, datetime]]) -> Outcomes:
+    """The rows that were predicted at no time within these spans, [from, to)."""
+    kept = np.ones(len(rows), dtype=bool)
+    for start, end in spans:
+        since, until = (np.datetime64(at.replace(tzinfo=None), "us") for at in (start, end))
+        kept &= (rows.predicted_at < since) | (rows.predicted_at >= until)
+    return rows.where(kept)
 
 
 def due(windows: Sequence[WindowTruth], after: datetime | None) -> list[WindowTruth]:

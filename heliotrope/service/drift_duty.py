@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from heliotrope.domain.alarms import Alarm, AlarmSource
+from heliotrope.domain.alarms import Alarm, AlarmSource, leading
 from heliotrope.domain.drift import DriftReport
 from heliotrope.domain.drift.documents import DriftState
 from heliotrope.domain.triggers import Cause, Trigger
@@ -167,16 +167,20 @@ class DiagnosisDuty:
         return self.spec.name
 
     def run(self, now: datetime) -> None:
-        """Diagnose alarms that fire: when they are raised, and once a window while they last."""
-        for kept in self.tools.state.kept(StateKind.ALARM, self.spec.name):
-            alarm = Alarm.from_json(kept.text)
-            if not alarm.firing or not self.concerns(alarm):
-                self._named.pop(kept.key, None)
-                continue
-            last = self._named.get(kept.key)
-            if last is None or now - last >= self.spec.monitoring.window:
-                self._named[kept.key] = now
-                self.cause(alarm, now)
+        """Diagnose what fires: when it is raised, and once a window while it lasts.
+
+        A fall rings for the model, its slices and the floor at once; it has one diagnosis.
+        """
+        kept = self.tools.state.kept(StateKind.ALARM, self.spec.name)
+        alarms = [Alarm.from_json(one.text) for one in kept]
+        lead = leading(alarm for alarm in alarms if self.concerns(alarm))
+        if lead is None:
+            self._named.clear()
+            return
+        last = self._named.get(lead.fingerprint)
+        if last is None or now - last >= self.spec.monitoring.window:
+            self._named[lead.fingerprint] = now
+            self.cause(lead, now)
 
     def cause(self, alarm: Alarm, now: datetime) -> Cause | None:
         """Diagnose one alarm, write it down and ask the door; None without a champion."""

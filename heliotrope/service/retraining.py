@@ -113,7 +113,7 @@ class RetrainingDoor:
     def _history(
         self, now: datetime, triggers: Sequence[Trigger], cause: Cause
     ) -> RetrainingHistory:
-        history = self.facts.history(now, triggers)
+        history = self.facts.history(now, triggers, cause.since)
         if cause.kind is CauseKind.SCHEDULE and not self.spec.source.predictions:
             # The source grows elsewhere: what was logged here says nothing of it.
             return replace(history, new_labels=None)

@@ -3,7 +3,7 @@
 from collections import Counter
 from datetime import datetime
 
-from heliotrope.domain.alarms import Alarm
+from heliotrope.domain.alarms import Alarm, changed_at
 from heliotrope.domain.asking import ALERT_HARM, alert_cause, persistence_cause, schedule_cause
 from heliotrope.domain.document import Document
 from heliotrope.domain.triggers import CauseKind, TriggerState
@@ -83,8 +83,9 @@ class RetrainingDuty:
                 self.door.withdraw(trigger, "the alert is over", now)
         if asking:
             champion = self.door.facts.champion()
+            since = changed_at(alarms)
             for alarm in asking:
-                cause = alert_cause(alarm, champion, now)
+                cause = alert_cause(alarm, champion, now, since)
                 if cause is not None:
                     self.door.ask(cause, now)
 

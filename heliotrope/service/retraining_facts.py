@@ -62,8 +62,10 @@ class Facts:
             found.append((kept, known[1]))
         return found
 
-    def history(self, now: datetime, triggers: Iterable[Trigger]) -> RetrainingHistory:
-        """What is known as of now.
+    def history(
+        self, now: datetime, triggers: Iterable[Trigger], since: datetime | None = None
+    ) -> RetrainingHistory:
+        """What is known as of now; labels are also counted from `since`, when the world changed.
 
         Raises:
             UnavailableError: MLflow or the database does not answer.
@@ -77,6 +79,7 @@ class Facts:
             champion=champion.version if champion else None,
             rollout=_rollout(rollouts, registry.by_alias(model, ALIAS_CANDIDATE), champion),
             new_labels=None if truth is None else self._new_labels(registry, champion, truth),
+            changed_labels=None if truth is None or since is None else labels_since(truth, since),
             level=None if truth is None else self._level(champion, truth),
             diagnosed=self._diagnosed(champion, now),
         )
@@ -153,6 +156,17 @@ class Facts:
             labels=newest.labelled,
             window=newest.window_from,
         )
+
+
+def labels_since(truth: Sequence[WindowTruth], since: datetime) -> int:
+    """Mature labels of live answers since a time; of its own window, in proportion."""
+    found = 0.0
+    for window in truth:
+        if window.slice is None and window.maturity.mature and window.role != Role.SHADOW:
+            length = (window.window_to - window.window_from).total_seconds()
+            later = (window.window_to - max(since, window.window_from)).total_seconds()
+            found += window.labelled * max(0.0, later) / length
+    return int(found)
 
 
 def _runs(triggers: Iterable[Trigger], rollouts: Sequence[Rollout]) -> list[PastRun]:

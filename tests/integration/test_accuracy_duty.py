@@ -17,7 +17,10 @@ from heliotrope.adapters.truth_access import open_truth
 from heliotrope.domain.accuracy_state import AccuracyState
 from heliotrope.domain.alarms import Alarm, AlarmStatus
 from heliotrope.domain.decisions import DecisionKind, first_broken
+from heliotrope.domain.drift.documents import DriftReport, DriftRule
 from heliotrope.domain.labels import LabelRows, LabelUpload
+from heliotrope.domain.quality import Finding as DataFinding
+from heliotrope.domain.quality import Level
 from heliotrope.domain.spool_batch import decode_batch
 from heliotrope.domain.spool_format import Record, SegmentHeader, encode_header, encode_record
 from heliotrope.domain.triggers import AcceptedLevel
@@ -27,7 +30,7 @@ from heliotrope.settings import Settings
 from heliotrope.spec import ModelSpec, parse_spec
 from heliotrope.telemetry.board import Board
 from heliotrope.telemetry.controller_metrics import ALARM_ACTIVE, CONTROLLER_METRICS
-from heliotrope.vocabulary import Role, Task
+from heliotrope.vocabulary import Role, Task, Verdict
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -206,6 +209,36 @@ def test_a_fall_is_told_once_with_its_beginning_and_numbers(world: World) -> Non
     assert promises["run_length"] > 8000
     assert promises["delay_p50"] < promises["delay_p95"]
     assert first_broken(told) is None
+
+
+def fault_in(hour: int) -> DriftReport:
+    """What the watch over drift says of an hour in which a column came broken."""
+    broken = DataFinding(check="rescaled", level=Level.FATAL, column="grade", message="x0.001")
+    return DriftReport(
+        model="loans", version="1", window_from=T0 + hour * HOUR, window_to=T0 + (hour + 1) * HOUR,
+        rows=400, reference_rows=5_000, rule=DriftRule(), verdict=Verdict.ERROR, reason="broken",
+        score=0.0, columns=(), faults=(broken,), scored=0, expected=1, smallest_shift=0.2,
+    )  # fmt: skip
+
+
+def test_a_model_is_not_judged_by_hours_whose_data_were_broken(world: World) -> None:
+    for hour in range(4):
+        # A broken column makes a third of the answers wrong in two of them.
+        world.hour(hour, 0.06 if hour < 2 else 0.34)
+    reports = [
+        Put(StateKind.DRIFT, "loans", f"window-{hour}", fault_in(hour).to_json(), 0)
+        for hour in (2, 3)
+    ]
+    world.state.apply(T0, reports)
+    world.hour(4, 0.06)
+    world.run(T0 + 5 * HOUR)
+    assert world.alarms() == {}
+    assert world.until() == T0 + 5 * HOUR
+    # The same outcomes without the finding are a fall.
+    for hour in (5, 6):
+        world.hour(hour, 0.34)
+    world.run(T0 + 7 * HOUR)
+    assert world.alarms()["accuracy_fall"].firing
 
 
 def test_what_is_not_mature_is_not_judged(world: World) -> None:

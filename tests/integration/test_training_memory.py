@@ -133,7 +133,7 @@ def test_only_memories_that_differ_and_are_long_enough_are_tried(changed, rows, 
 
 @pytest.mark.parametrize(
     ("changed", "minimum", "sizes"),
-    [(None, 0, (200, 200)), (800, 0, (40, 40)), (800, 100, (100, 100)), (0, 0, (200, 200))],
+    [(None, 0, (200, 200)), (800, 0, (40, 40)), (800, 100, (50, 100)), (0, 0, (200, 200))],
 )
 def test_later_parts_are_shares_of_what_came_since_the_change(changed, minimum, sizes):
     split = Split(holdout=0.2, calibration=0.2)

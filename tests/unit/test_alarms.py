@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heliotrope.domain.alarms import Alarm, AlarmStatus, Told, entry_of, hear, read_call, turned
+from heliotrope.domain.alarms import (
+    Alarm,
+    AlarmSource,
+    AlarmStatus,
+    Told,
+    changed_at,
+    entry_of,
+    hear,
+    leading,
+    read_call,
+    turned,
+)
 from heliotrope.errors import UsageError
 from heliotrope.vocabulary import MODEL_PLATFORM
 
@@ -158,3 +169,30 @@ def test_an_alarm_survives_its_document() -> None:
     assert alarm is not None
     assert Alarm.from_json(alarm.to_json()) == alarm
     assert alarm.status is AlarmStatus.RESOLVED
+
+
+def own(name: str, minutes: int, slice_: str = "", **more: Any) -> Alarm:
+    began = T0 + timedelta(minutes=minutes)
+    fields = {
+        "name": name, "model": "loans", "fingerprint": f"{name} {slice_}", "ended": None,
+        "source": AlarmSource.CONTROLLER, "status": AlarmStatus.FIRING, "summary": "it fell",
+        "labels": {"alertname": name} | ({"slice": slice_} if slice_ else {}),
+        "started": began, "changed": began, **more,
+    }  # fmt: skip
+    return Alarm(**fields)
+
+
+def test_one_alarm_stands_for_all_that_a_fall_rings() -> None:
+    fall, floor = own("accuracy_fall", 5), own("accuracy_floor", 1)
+    part = own("accuracy_fall", 0, "grade = A")
+    assert leading([part, floor, fall]) == fall
+    assert leading([part, floor]) == floor
+    assert leading([part]) == part
+    over = fall.model_copy(update={"status": AlarmStatus.RESOLVED})
+    assert leading([over]) is None
+
+
+def test_only_the_controllers_own_tests_say_when_the_world_changed() -> None:
+    told = own("HeliotropeAccuracyFell", 90, source=AlarmSource.PROMETHEUS)
+    assert changed_at([told]) is None
+    assert changed_at([told, own("accuracy_fall", 5)]) == T0 + timedelta(minutes=5)

@@ -65,6 +65,20 @@ DRIFT = {"kind": CauseKind.DRIFT}
         (cause(), history(new_labels=380), "wait", "minimum_new_labels", "120 more"),
         (cause(**PERSON), history(new_labels=0), "start", "worth it", ""),
         (
+            cause(since=NOW - 48 * HOUR),
+            history(changed_labels=300),
+            "wait",
+            "minimum_new_labels",
+            "300 mature labels came since the change at 2026-02-28 12:00 UTC, 500 make",
+        ),
+        (
+            cause(since=NOW - 48 * HOUR),
+            history(changed_labels=700),
+            "start",
+            "worth it",
+            "5,000 new mature labels, 700 of them since the change",
+        ),
+        (
             cause(CauseKind.SCHEDULE),
             history(new_labels=380),
             "wait",
