@@ -290,7 +290,9 @@ class Retrained:
         self.bits, self.table = bits, scores
         self.asked: list[tuple[ModelSpec, SnapshotRef]] = []
 
-    def train(self, spec: ModelSpec, snapshot: SnapshotRef, folder: Path) -> None:
+    def train(
+        self, spec: ModelSpec, snapshot: SnapshotRef, folder: Path, changed_at: datetime | None
+    ) -> None:
         self.asked.append((spec, snapshot))
         write_folder(folder, self.bits)
 
