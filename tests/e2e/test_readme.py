@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ BLOCKS = [
     [line.partition("#")[0].strip() for line in block.splitlines() if line.strip()]
     for block in re.findall(r"```bash\n(.*?)```", README, flags=re.S)
 ]
-MAKE, USE, SERVE = BLOCKS
+MAKE, USE, SERVE, PLATFORM = BLOCKS
 
 
 def customers(path: Path) -> None:
@@ -66,6 +67,38 @@ def test_the_commands_under_use_it_work_one_after_the_other(tmp_path: Path) -> N
     assert "snapshot" in said["explain"]
     assert said["predict"].count("\n") == 3001
     assert "bit for bit" in said["reproduce"]
+
+
+def settled(folder: Path) -> bool:
+    """Whether no training run is under way any more."""
+    done = run("heliotrope triggers churn --json", folder)
+    assert done.returncode == 0, done.stderr
+    return not re.search(r'"state": "(requested|running|waiting)"', done.stdout)
+
+
+@pytest.mark.timeout(600)
+def test_the_platform_of_the_readme_runs(tmp_path: Path) -> None:
+    customers(tmp_path / "customers.csv")
+    for command in (USE[0], USE[2]):
+        assert run(command, tmp_path).returncode == 0, command
+    said = {}
+    try:
+        for command in PLATFORM[:-1]:
+            done = run(command, tmp_path)
+            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+            said[command.split()[1]] = done.stdout
+        end = time.monotonic() + 240
+        while not settled(tmp_path):
+            assert time.monotonic() < end, "the ordered retraining must end"
+            time.sleep(1)
+    finally:
+        down = run(PLATFORM[-1], tmp_path)
+    assert down.returncode == 0, down.stderr
+    assert "churn: version 1 gets 100%" in said["up"]
+    assert "3,000" in said["replay"]
+    assert "1 champion" in said["truth"]
+    assert "new features" in said["triggers"]
+    assert "new features" in said["log"]
 
 
 @pytest.mark.parametrize("command", SERVE)
