@@ -224,6 +224,10 @@ def _worth(
     if cause.kind is CauseKind.PERSISTENCE and (level is None or not level.missed):
         return TriggerDecision(Word.REFUSE, "worth it", f"the target is no longer missed: {level}")
     shown = cause.harm or cause.remedy is Remedy.RETRAIN or cause.kind is CauseKind.ACCURACY
+    if cause.kind is CauseKind.ACCURACY and cause.remedy is None and level is not None:
+        # A test has shown a fall that no diagnosis can name: the newest outcomes say whether it
+        # lasts. It may have been chance, or be over.
+        shown = False
     if shown or (level is not None and level.missed):
         return None
     if level is None:
