@@ -534,7 +534,7 @@ def test_two_doors_that_decide_at_once_start_one_run(world: World, tmp_path: Pat
     seen = world.door.facts.history
     asked: list[Trigger] = []
 
-    def history(now: datetime, triggers: Any) -> Any:
+    def history(now: datetime, triggers: Any, since: datetime | None = None) -> Any:
         found = seen(now, triggers)
         if not asked:
             # Between the one's reading and its writing, the other does both.
