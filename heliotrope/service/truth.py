@@ -131,8 +131,7 @@ class Truth:
     def tick(self) -> TickReport:
         """Take in everything new; costs in proportion to it.
 
-        Can be killed anywhere: the next tick goes on from the last finished transaction. What comes
-        while it runs is left to the next: events that never cease would keep this one from its end.
+        Can be killed anywhere: the next tick goes on from the last finished transaction.
 
         Raises:
             ConflictError: another process is ticking.
@@ -169,7 +168,7 @@ class Truth:
         return fold(cell, self.plan, whole=key.axis == WHOLE)
 
     def _chunk(self, tally: _Tally) -> bool:
-        """One transaction; whether it was full, so that more was there when it began."""
+        """One transaction; False when there was nothing to read."""
         with self.state.transaction(self.plan) as step:
             if step.cursor(PREDICTIONS) is None and step.cursor(LABELS) is None:
                 return self._first(step, tally)
@@ -188,7 +187,7 @@ class Truth:
                 if parts:
                     step.move_cursor(table, parts[-1].version)
         tally.add(cells=changed, transactions=1)
-        return sum(part.rows for part in (*predictions, *labels)) >= self.limits.chunk_rows
+        return True
 
     def _first(self, step: Any, tally: _Tally) -> bool:
         """All of history: one query adds it up, since nothing is known that it could restate."""

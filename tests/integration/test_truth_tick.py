@@ -19,7 +19,6 @@ from heliotrope.adapters.delta_feed import DeltaFeed
 from heliotrope.adapters.truth_engine import DuckDBTruthEngine, duckdb_truth
 from heliotrope.adapters.truth_state import TruthState
 from heliotrope.domain.truth.documents import Maturity, WindowTruth
-from heliotrope.domain.truth.feed import FeedStep
 from heliotrope.domain.truth.plan import TruthPlan
 from heliotrope.errors import ConflictError
 from heliotrope.service.truth import TickLimits, Truth
@@ -348,7 +347,6 @@ from pathlib import Path
 from heliotrope.adapters.delta_feed import DeltaFeed
 from heliotrope.adapters.truth_engine import duckdb_truth
 from heliotrope.adapters.truth_state import TruthState, TruthTransaction
-from heliotrope.domain.truth.feed import FeedStep
 from heliotrope.domain.truth.plan import TruthPlan
 from heliotrope.service.truth import Truth
 from heliotrope.spec import parse_spec
@@ -399,36 +397,6 @@ def test_another_window_length_reads_everything_anew(
     assert moved.windows(LATER) == []
     assert moved.tick().predictions == 2
     assert [w.predicted for w in moved.windows(LATER) if w.slice is None] == [1, 1]
-
-
-class Growing:
-    """A feed whose tables gain a prediction each time that they are looked at, for a while."""
-
-    def __init__(self, folder: Path, looks: int) -> None:
-        self._feed = DeltaFeed(str(folder / "store"), "loans")
-        self._store, self._looks, self._seen = folder / "store", looks, 0
-
-    def steps(self, table: str, after: int | None) -> Iterator[FeedStep]:
-        found = list(self._feed.steps(table, after))
-        if table == "predictions" and self._seen < self._looks:
-            self._seen += 1
-            write(self._store, "predictions", [prediction(f"later{self._seen}", 1)])
-        yield from found
-
-    def files(self, table: str) -> tuple[str, ...]:
-        return self._feed.files(table)
-
-
-def test_a_tick_ends_though_events_never_cease(tmp_path: Path, engine: DuckDBTruthEngine) -> None:
-    truth = Truth(PLAN, Growing(tmp_path, looks=8), engine, TruthState(tmp_path / "truth.db"))
-    write(tmp_path / "store", "predictions", [prediction("first")])
-    write(tmp_path / "store", "labels", [label("l", "first", "late")])
-    first, second = truth.tick(), truth.tick()
-    assert (first.predictions, first.labels) == (2, 1)
-    assert (second.predictions, second.transactions) == (1, 1)
-    while truth.tick().transactions:
-        pass
-    assert [(w.predicted, w.labelled) for w in whole(truth)] == [(9, 1)]
 
 
 def test_no_tables_give_no_windows(tmp_path: Path, engine: DuckDBTruthEngine) -> None:
