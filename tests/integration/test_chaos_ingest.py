@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from deltalake import DeltaTable
 from heliotrope.adapters.truth_access import open_truth
 from heliotrope.domain.spool_format import _RECORD as RECORD_HEAD
 from heliotrope.domain.spool_format import Kind, scan
+from heliotrope.service.truth import Truth
 from heliotrope.settings import Settings
 from heliotrope.spec import load_spec
 
@@ -348,9 +349,20 @@ class Chaos:
     def await_truth(self, seconds: float) -> None:
         """Wait until the controller has taken something in."""
         deadline = time.monotonic() + seconds
-        while not (self.home / "truth" / f"{MODEL}.db").exists():
+        while not self._taken_in():
             assert time.monotonic() < deadline, self.controller.log.read_text()[-2000:]
             time.sleep(0.1)
+
+    def _taken_in(self) -> int:
+        if not (self.home / "truth" / f"{MODEL}.db").exists():
+            return 0
+        with self.truth() as truth:
+            return sum(one.predicted for one in truth.windows(datetime.now(UTC)))
+
+    def truth(self) -> AbstractContextManager[Truth]:
+        """What the controller keeps, opened beside it."""
+        settings = Settings(home=self.home, store=str(self.store), tracking_uri="unused")
+        return open_truth(settings, load_spec(self.folder / "chaos.yaml"))
 
     def table(self, kind: str) -> Any:
         uri = self.store / kind / MODEL
@@ -414,9 +426,8 @@ def check_labels(chaos: Chaos) -> int:
 
 def check_truth(chaos: Chaos) -> int:
     """What the controller added up, killed again and again, is what the tables hold, once each."""
-    settings = Settings(home=chaos.home, store=str(chaos.store), tracking_uri="unused")
     now = datetime.now(UTC)
-    with open_truth(settings, load_spec(chaos.folder / "chaos.yaml")) as truth:
+    with chaos.truth() as truth:
         kept = truth.windows(now)
         assert sum(one.predicted for one in kept) > 0, "the controller took nothing in"
         truth.tick()

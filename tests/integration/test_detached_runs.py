@@ -108,9 +108,13 @@ time.sleep(600)
 
 
 def lives(pid: int) -> bool:
-    """Whether a process is there and no zombie that nobody reaps."""
+    """Whether a process is there that may still do something.
+
+    One that is ending has given its memory back, its command line with it, some time before the
+    system calls it a zombie; neither runs any more.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
     except OSError:
         return False
 
