@@ -8,7 +8,11 @@ CODE := heliotrope components pipelines predictors
 export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo test test-slow lint format generate bench lock clean
+# Debian's: Prometheus and Alertmanager for the demo, and what some tests use besides.
+WATCHERS := prometheus prometheus-alertmanager
+PACKAGES := $(WATCHERS) chromium postgresql
+
+.PHONY: help setup packages watchers demo test test-slow lint format generate bench lock clean
 
 help:
 	@echo "make demo       train, gate, register and serve real loans, end to end"
@@ -30,13 +34,30 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
-demo: $(STAMP)
+# Installed where they are missing and this may; else the parts that need them say so and are left out.
+define install
+	@missing=; for one in $(1); do dpkg -s $$one >/dev/null 2>&1 || missing="$$missing $$one"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing Debian's$$missing." && apt-get -qq -o DPkg::Lock::Timeout=300 update >/dev/null && \
+	  DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 install --no-install-recommends $$missing >/dev/null \
+	  || echo "Could not install$$missing; what needs them is left out."; \
+	else echo "Not installed, so what needs them is left out:$$missing. To have them: sudo apt-get install$$missing"; fi
+endef
+
+packages:
+	$(call install,$(PACKAGES))
+
+watchers:
+	$(call install,$(WATCHERS))
+
+demo: $(STAMP) watchers
 	@$(BIN)/python examples/credit_risk/demo.py
 
-test: $(STAMP)
+test: $(STAMP) packages
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
 
-test-slow: $(STAMP)
+test-slow: $(STAMP) packages
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
 lint: $(STAMP)
