@@ -1,6 +1,6 @@
 """The page that lists every metric, for whoever writes a rule or a panel of their own."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from heliotrope.telemetry.metric import Metric
 
@@ -19,21 +19,26 @@ def metrics_page(metrics: Iterable[Metric], labels: Mapping[str, str]) -> str:
         metrics: in the order of the page; one table for each owner.
         labels: what keeps the values of each label few.
     """
+    return "\n".join([_TOP, *metric_tables(metrics, labels, level=2)]) + "\n"
+
+
+def metric_tables(
+    metrics: Iterable[Metric], labels: Mapping[str, str], level: int
+) -> Iterator[str]:
+    """The same lines under headings of a level, for a page that holds more."""
     by_owner: dict[str, list[Metric]] = {}
     for metric in metrics:
         by_owner.setdefault(str(metric.owner), []).append(metric)
-    lines = [_TOP]
+    head = "#" * level
     for owner, owned in by_owner.items():
-        lines += [
-            f"## Of a {owner}",
+        yield from (
+            f"{head} Of a {owner}",
             "",
             "| metric | type | labels | meaning |",
             "|---|---|---|---|",
-        ]
-        lines += [
-            f"| `{m.name}` | {m.type} | {', '.join(m.labels) or '-'} | {m.help} |" for m in owned
-        ]
-        lines.append("")
-    lines += ["## Labels", "", "| label | its values |", "|---|---|"]
-    lines += [f"| `{name}` | {values} |" for name, values in sorted(labels.items())]
-    return "\n".join(lines) + "\n"
+        )
+        for m in owned:
+            yield f"| `{m.name}` | {m.type} | {', '.join(m.labels) or '-'} | {m.help} |"
+        yield ""
+    yield from (f"{head} Labels", "", "| label | its values |", "|---|---|")
+    yield from (f"| `{name}` | {values} |" for name, values in sorted(labels.items()))
