@@ -9,7 +9,8 @@ HeliotropeError                  exit code 1
 ├── NotAccepted                  5   the gate said FAIL or HOLD (`train --require-pass`)
 ├── UnavailableError             6   a peer (MLflow, S3, ...) does not answer
 ├── ConflictError                7   somebody else did the same thing first
-└── ParityError                  8   the served model does not answer as the trained one
+├── ParityError                  8   the served model does not answer as the trained one
+└── RefusedError                 9   a peer (Kubernetes, KFP) understood and said no
 ```
 Exit codes are stable: scripts may depend on them.
 """
@@ -89,3 +90,9 @@ class ParityError(HeliotropeError):
     """The exported model does not answer as the trained one within the stated tolerance."""
 
     exit_code = 8
+
+
+class RefusedError(HeliotropeError):
+    """A peer understood what it was asked and refused; repeating it does not help."""
+
+    exit_code = 9

@@ -1,0 +1,1 @@
+"""What only a cluster has: Kubernetes' API, KServe, Leases."""
