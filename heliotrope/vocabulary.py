@@ -160,6 +160,24 @@ ENV_CODE_DIRTY = "HELIOTROPE_CODE_DIRTY"
 ENV_LOCK_HASH = "HELIOTROPE_LOCK_HASH"
 """Hash of the lock file that an image was built from."""
 
+# Kubeflow Pipelines
+ENV_KFP_URL = "HELIOTROPE_KFP_URL"
+"""KFP's API server; its Service in the namespace kubeflow without it."""
+ENV_KFP_NAMESPACE = "HELIOTROPE_KFP_NAMESPACE"
+"""The profile's, where KFP serves many users; empty where it serves one."""
+ENV_KFP_SERVICE_ACCOUNT = "HELIOTROPE_KFP_SERVICE_ACCOUNT"
+"""That pipeline runs use; KFP's own choice without it."""
+ENV_KFP_TOKEN_FILE = "KF_PIPELINES_SA_TOKEN_PATH"
+"""KFP's own name for the file that holds a projected service-account token."""
+CONFIG_MAP = "heliotrope"
+"""Of the namespace that pipeline runs are in: its keys are named as the variables they set."""
+SECRET_STATE = "heliotrope-state"
+"""Holds ENV_STATE."""
+SECRET_STORE = "heliotrope-store"
+"""Holds the store's keys, where it needs any: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY."""
+SECRET_MLFLOW = "heliotrope-mlflow"
+"""Holds MLflow's user and password, where it asks for them."""
+
 DEFAULT_IMAGE = "heliotrope/component:0.1.0"
 
 # What validate_data answers: KFP conditions compare only fixed words

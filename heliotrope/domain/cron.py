@@ -41,6 +41,41 @@ def latest_firing(line: str, now: datetime) -> datetime | None:
     return None
 
 
+def with_seconds(line: str) -> str:
+    """The same firings as Kubeflow Pipelines writes them: six fields, seconds first.
+
+    Its parser (robfig/cron, version 1) takes no 7 for Sunday, and takes a list that holds a `*`
+    anywhere for a field that does not restrict. So days are written such that it and
+    `latest_firing` agree.
+
+    >>> with_seconds("0 * * * *")
+    '0 0 * * * *'
+    >>> with_seconds("30 6 * * 5-7")
+    '0 30 6 * * 0,5,6'
+    """
+    minute, hour, day, month, weekday = line.split()
+    days, weekdays = _values(day, 1, 31), {value % 7 for value in _values(weekday, 0, 7)}
+    either = not day.startswith("*") and not weekday.startswith("*")
+    if either and (len(days) == 31 or len(weekdays) == 7):
+        # Either of them is enough, and one always is.
+        day = weekday = "*"
+    else:
+        day, weekday = _days(day, days, 1, 31), _days(weekday, weekdays, 0, 6)
+    return " ".join(("0", minute, hour, day, month, weekday))
+
+
+def _days(text: str, values: set[int], first: int, last: int) -> str:
+    star, *_ = text.split(",")
+    if not star.startswith("*"):
+        return _list(values)
+    rest = values - _values(star, first, last)
+    return f"{star},{_list(rest)}" if rest else star
+
+
+def _list(values: set[int]) -> str:
+    return ",".join(str(value) for value in sorted(values))
+
+
 def _values(text: str, first: int, last: int) -> set[int]:
     values: set[int] = set()
     for part in text.split(","):

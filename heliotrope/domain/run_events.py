@@ -63,7 +63,8 @@ def decide_outcome(
     """How the run ended, from what its steps recorded and what the platform says.
 
     A step's own record wins over the platform's message, which names only the task. A run that
-    claims success without any record of it is FAILED: silence is never success.
+    claims success without any record of it is FAILED: silence is never success. Where the platform
+    repeats a step that failed, the failure does not count once the step has done its work.
 
     Args:
         model: the spec's name.
@@ -73,7 +74,19 @@ def decide_outcome(
         state: the platform's final state, such as SUCCEEDED or FAILED.
         message: the platform's error message, often only a task name.
     """
-    failure = next((e for e in reversed(events) if e.kind is EventKind.FAILED), None)
+    overcome = _overcome(events)
+    failure = next(
+        (
+            event
+            for at, event in reversed(list(enumerate(events)))
+            if event.kind is EventKind.FAILED and at > overcome.get(event.step, -1)
+        ),
+        None,
+    )
+    stale = (Outcome.FAILED, Outcome.INTERRUPTED)
+    if recorded is not None and recorded.outcome in stale and recorded.step in overcome:
+        # Unless it failed again later, in which case the failure above says so.
+        recorded = None
     if recorded is not None and not (
         failure and recorded.outcome in (Outcome.REGISTERED, Outcome.NOT_ACCEPTED)
     ):
@@ -98,3 +111,15 @@ def decide_outcome(
     return RunOutcome(
         model=model, run_key=run_key, outcome=Outcome.FAILED, step=died, reason=reason
     )
+
+
+def _overcome(events: list[RunEvent]) -> dict[str, int]:
+    """Where each step that failed before did its work in the end."""
+    failed: set[str] = set()
+    found: dict[str, int] = {}
+    for at, event in enumerate(events):
+        if event.kind is EventKind.FAILED:
+            failed.add(event.step)
+        elif event.kind is EventKind.FINISHED and event.step in failed:
+            found[event.step] = at
+    return found
