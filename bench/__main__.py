@@ -11,6 +11,7 @@ SCRIPTS: dict[str, list[str]] = {
     "ingest": [],
     "shipping": [],
     "age": [],
+    "controller_scale": [],
     "rollout": [],
     "accuracy_alarms": [],
     "truth": ["--predictions", "1000000", "--labels", "500000"],

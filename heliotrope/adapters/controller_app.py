@@ -71,7 +71,7 @@ class ControllerApp:
         ring: tokens.TokenRing,
         pages: WebFiles,
     ) -> None:
-        self._controller, self._models, self._state = controller, models, state
+        self.controller, self._models, self._state = controller, models, state
         self._view, self._now, self._intake, self._ring, self._pages = (
             view,
             now,
@@ -142,16 +142,16 @@ class ControllerApp:
 
     async def _metrics(self, _: Request, __: tuple[str, ...]) -> Reply:
         kind = ((b"content-type", CONTENT_TYPE.encode()),)
-        return Reply(200, headers=kind, raw=exposition(self._controller.board))
+        return Reply(200, headers=kind, raw=exposition(self.controller.board))
 
     async def _healthz(self, _: Request, __: tuple[str, ...]) -> Reply:
         alive = self._loop.is_alive()
         return Reply(200 if alive else 503, {"status": "alive" if alive else "stopped"})
 
     async def _readyz(self, _: Request, __: tuple[str, ...]) -> Reply:
-        if self._controller.ready:
+        if self.controller.ready:
             return Reply(200, {"status": "ready"})
-        return Reply(503, {"status": "late" if self._controller.active else "standby"})
+        return Reply(503, {"status": "late" if self.controller.active else "standby"})
 
     async def _alerts(self, request: Request, _: tuple[str, ...]) -> Reply:
         shown = request.headers.get(b"authorization")
@@ -165,7 +165,7 @@ class ControllerApp:
         if access is tokens.Access.FORBIDDEN:
             raise Refusal(403, f"the token must have the scope {tokens.Scope.ALERTS}.")
         body = await request.body(ALERT_BYTES)
-        if not self._controller.active:
+        if not self.controller.active:
             raise Refusal(503, "the controller must be the active one. Ask again.", retry_after=2)
         try:
             told = read_call(body)
@@ -173,7 +173,7 @@ class ControllerApp:
             raise Refusal(400, str(error)) from None
         turned = await self._work(self._intake.receive, told)
         for alert in told:
-            board = self._controller.board
+            board = self.controller.board
             name = known_alert(alert.labels["alertname"])
             board.add(metrics.ALERTS_RECEIVED, name, alert.status.value)
         return Reply(200, {"alerts": len(told), "turned": len(turned)})
@@ -208,7 +208,7 @@ class ControllerApp:
                 self._loop.start()
                 await send({"type": "lifespan.startup.complete"})
             else:
-                self._controller.stop()
+                self.controller.stop()
                 await asyncio.to_thread(self._loop.join)
                 self._workers.shutdown()
                 await send({"type": "lifespan.shutdown.complete"})
