@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from heliotrope.domain.lineage import CodeIdentity
     from heliotrope.domain.snapshot import SnapshotRef
     from heliotrope.ports import (
+        AnswerFinder,
         EvaluationData,
         FloatMatrix,
         Registry,
@@ -84,6 +85,13 @@ class Platform:
         from heliotrope.adapters.event_reader import DeltaOutcomeReader
 
         return DeltaOutcomeReader(self.settings.store)
+
+    @property
+    def answers(self) -> "AnswerFinder":
+        """Single answers of the event tables."""
+        from heliotrope.adapters.answer_finder import DeltaAnswerFinder
+
+        return DeltaAnswerFinder(self.settings.store)
 
     @cached_property
     def reader(self) -> "SourceReader":

@@ -1,4 +1,4 @@
-"""`heliotrope explain MODEL [VERSION]`: all that is known of one version."""
+"""`heliotrope explain MODEL [VERSION]`, or `--prediction ID`: all that is known of one."""
 
 from typing import TYPE_CHECKING
 
@@ -23,18 +23,37 @@ def register(app: typer.Typer) -> None:
 
 
 def explain(
-    model: str = typer.Argument(..., help="The model's name."),
+    model: str | None = typer.Argument(
+        None, help="The model's name; may be left out with --prediction."
+    ),
     version: str | None = typer.Argument(
         None, help="A version's number or an alias; the champion when left out."
     ),
+    prediction: str | None = typer.Option(
+        None, "--prediction", help="Id of a logged prediction, or of a request, to walk back from."
+    ),
     json_output: bool = typer.Option(False, "--json", help="Everything, as JSON."),
 ) -> None:
-    """Say where a version comes from and why it was let in."""
+    """Say where a version comes from and why it was let in.
+
+    With --prediction: what was answered on what features, the label that came, and behind it the
+    version, its data, code and gate report, and every decision on its rollout.
+    """
     from rich.console import Console
 
     from heliotrope.bootstrap import platform
+    from heliotrope.errors import UsageError
     from heliotrope.service import lineage
 
+    if prediction is not None:
+        if version is not None:
+            raise UsageError(f"--prediction finds the version itself. Got version {version!r}.")
+        from heliotrope.cli.explain_prediction import explain_prediction
+
+        explain_prediction(prediction, model, json_output)
+        return
+    if model is None:
+        raise UsageError("A model's name, or --prediction ID, must be given. Got neither.")
     explanation = lineage.explain(platform().registry, model, version)
     if json_output:
         typer.echo(explanation.to_json(), nl=False)
@@ -49,20 +68,20 @@ def show(console: "Console", explanation: "Explanation") -> None:
     facts, lineage = explanation.facts, explanation.lineage
     aliases = f"  [green]{', '.join(facts.aliases)}[/]" if facts.aliases else "  [dim]no alias[/]"
     console.print(f"[bold]{facts.model} version {facts.version}[/]{aliases}", highlight=False)
-    _section(console, "Why", _why(explanation))
+    section(console, "Why", _why(explanation))
     if lineage is not None:
-        _section(console, "Data", _data(lineage, explanation))
-        _section(console, "Code", _code(lineage.code))
-        _section(console, "Estimator", _estimator(lineage, explanation.training))
+        section(console, "Data", _data(lineage, explanation))
+        section(console, "Code", _code(lineage.code))
+        section(console, "Estimator", _estimator(lineage, explanation.training))
     if explanation.evaluation is not None:
         console.print()
         console.print(metrics_table(explanation.evaluation))
         _comparisons(console, explanation)
     if explanation.gate is not None:
         _gate(console, explanation.gate)
-    _section(console, "Files", _files(explanation))
+    section(console, "Files", _files(explanation))
     for missing in explanation.missing:
-        console.print(f"[yellow]Not there:[/] {_plain(missing)}", highlight=False)
+        console.print(f"[yellow]Not there:[/] {plain(missing)}", highlight=False)
 
 
 def _why(explanation: "Explanation") -> dict[str, str]:
@@ -151,7 +170,7 @@ def _comparisons(console: "Console", explanation: "Explanation") -> None:
             highlight=False,
         )
     if evaluation.champion_error:
-        text = _plain(evaluation.champion_error)
+        text = plain(evaluation.champion_error)
         console.print(f"  [yellow]champion not scored:[/] {text}", highlight=False)
 
 
@@ -160,7 +179,7 @@ def _gate(console: "Console", gate: "GateReport") -> None:
     for reason in gate.reasons:
         colour = _COLOUR[reason.verdict]
         console.print(
-            f"  [{colour}]{_MARK[reason.verdict]}[/] {_plain(reason.text)}", highlight=False
+            f"  [{colour}]{_MARK[reason.verdict]}[/] {plain(reason.text)}", highlight=False
         )
 
 
@@ -172,20 +191,22 @@ def _files(explanation: "Explanation") -> dict[str, str]:
     return rows
 
 
-def _section(console: "Console", title: str, rows: dict[str, str]) -> None:
+def section(console: "Console", title: str, rows: dict[str, str]) -> None:
+    """Print facts under a title."""
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in rows.items():
-        shown: RenderableType = _plain(value)
+        shown: RenderableType = plain(value)
         grid.add_row(f"  {name}", shown)
     console.print(f"\n[bold]{title}[/]")
     console.print(grid)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Text that holds no markup."""
     from rich.markup import escape
 
     return escape(text)

@@ -9,6 +9,7 @@ from heliotrope.ports.data import SnapshotStore, SourceReader
 from heliotrope.ports.events import EventStore
 from heliotrope.ports.registry import RegisteredVersion, Registry
 from heliotrope.ports.runs import PipelineRuns, RunLog
+from heliotrope.ports.tracing import AnswerFinder
 from heliotrope.ports.training import (
     EvaluationData,
     FittedModel,
@@ -20,6 +21,7 @@ from heliotrope.ports.training import (
 )
 
 __all__ = [
+    "AnswerFinder",
     "EvaluationData",
     "EventStore",
     "FittedModel",

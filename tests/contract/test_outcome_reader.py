@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from heliotrope.adapters.answer_finder import DeltaAnswerFinder
 from heliotrope.adapters.event_reader import DeltaOutcomeReader
 from heliotrope.adapters.event_store import DeltaEventStore
 from heliotrope.domain.labels import LabelRows, LabelUpload
 from heliotrope.domain.spool_batch import decode_batch
 from heliotrope.domain.spool_format import Record, SegmentHeader, encode_header, encode_record
 from heliotrope.errors import UsageError
-from heliotrope.spec import ModelSpec, parse_spec
+from heliotrope.spec import Feature, FeatureType, ModelSpec, parse_spec
 from heliotrope.vocabulary import Role, Task
 
 DAY = timedelta(days=1)
@@ -79,8 +80,8 @@ class World:
         body = encode_header(head)
         for n, (name, at, score) in enumerate(rows):
             given = np.array([[1.5, n, n % 2, 1]], np.float32) if features is None else features[n]
-            scores = np.array([score], np.float32)
-            called: Any = np.array([score >= 0.5], np.uint16)
+            scores = np.full(len(given), score, np.float32)
+            called: Any = np.full(len(given), score >= 0.5, np.uint16)
             if task is Task.MULTICLASS:
                 scores = np.array([[score, 1 - score, 0]], np.float32)
                 called = np.array([int(score < 0.5)], np.uint16)
@@ -368,3 +369,36 @@ def test_any_history_reads_as_the_rules_say(world: World, seed: int) -> None:
     }
     assert got == expected
     assert len(found) == len(expected)
+
+
+def test_an_answer_is_found_by_its_id_and_a_request_with_all_its_rows(everywhere: World) -> None:
+    finder = DeltaAnswerFinder(everywhere.root)
+    assert finder.models() == []
+    assert finder.find("m", "a/0", 10) == []
+    batch = np.array([[0.5, 3, 0, 1], [np.nan, 4, 1, 0]], np.float32)
+    everywhere.predict([("a", NOON, 0.25), ("b", NOON, 0.75)], entities=["e", None])
+    everywhere.predict([("a", NOON, 0.25)], entities=["e"])
+    everywhere.predict([("a", NOON + DAY, 0.875)], version="2", role=Role.SHADOW, features=[batch])
+    assert finder.models() == ["m"]
+    first, second = finder.find("m", "a/0", 10)
+    assert (first.version, first.role, first.prediction, first.score) == (
+        *("1", "champion", "false", 0.25),
+    )
+    assert first.features == {"amount": 1.5, "count": 0, "grade": "a", "owner": True}
+    assert (first.predicted_at, first.request_id, first.row) == (NOON, "a", 0)
+    assert (second.version, second.role) == ("2", "shadow")
+    assert [a.prediction_id for a in finder.find("m", "a", 10)] == ["a/0", "a/0", "a/1"]
+    assert finder.find("m", "a", 10)[2].features["amount"] is None
+    assert finder.find("m", "a", 1) == [first]
+    assert finder.find("m", "it's", 10) == finder.find("n", "a", 10) == []
+
+
+def test_an_answer_s_feature_of_a_changed_type_is_found_in_the_column_it_is_in(
+    world: World,
+) -> None:
+    changed = (Feature(name="amount", type=FeatureType.INTEGER), *BINARY.features[1:])
+    world.predict([("a", NOON, 0.5)])
+    world.predict([("b", NOON, 0.5)], header_features=changed)
+    finder = DeltaAnswerFinder(world.root)
+    assert finder.find("m", "a/0", 10)[0].features["amount"] == 1.5
+    assert finder.find("m", "b/0", 10)[0].features["amount"] == 1
