@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         TrainingData,
     )
     from heliotrope.ports.outcomes import OutcomeReader
+    from heliotrope.ports.state import Schema
     from heliotrope.service.drift_reference import ReadColumn, Reference
     from heliotrope.service.monitoring import Collected
     from heliotrope.service.monitoring_run import MonitoringRun
@@ -71,6 +72,17 @@ class Platform:
         from heliotrope.adapters.sql_state import SqlStateStore
 
         return SqlStateStore(self.settings.state_url, patience=self.settings.patience)
+
+    @cached_property
+    def schemas(self) -> "list[Schema]":
+        """Databases whose tables are ours to migrate."""
+        from heliotrope.adapters.mlflow_schema import MlflowSchema, is_database
+        from heliotrope.adapters.sql_upgrade import StateSchema
+
+        here = self.settings
+        found: list[Schema] = [StateSchema(here.state_url, patience=here.patience)]
+        mlflow = here.mlflow_backend or here.tracking_uri
+        return [*found, MlflowSchema(mlflow)] if is_database(mlflow) else found
 
     @cached_property
     def snapshots(self) -> "SnapshotStore":

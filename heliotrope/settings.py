@@ -29,6 +29,8 @@ class Settings:
     """Seconds that MLflow, and the state's database, are asked again while they do not answer."""
     notify: tuple[str, ...] = field(default=(), repr=False)
     """Apprise URLs that people are told at; most hold a secret."""
+    mlflow_backend: str | None = field(default=None, repr=False)
+    """URL of the MLflow server's database, where this process may migrate it."""
     state: str | None = field(default=None, repr=False)
     """URL of the controller's database, which may hold a password; None is a file at home."""
 
@@ -53,6 +55,7 @@ class Settings:
             tracking_uri=environ.get(names.ENV_TRACKING) or f"sqlite:///{home / 'mlflow.db'}",
             patience=_seconds(environ.get(names.ENV_PATIENCE) or str(DEFAULT_PATIENCE)),
             notify=_urls(environ.get(names.ENV_NOTIFY, "")),
+            mlflow_backend=environ.get(names.ENV_MLFLOW_BACKEND) or None,
             state=environ.get(names.ENV_STATE) or None,
         )
 

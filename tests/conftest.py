@@ -1,9 +1,13 @@
 """A workshop for the end-to-end tests: a home of its own, small loans, the steps in order."""
 
 import os
+import pwd
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +25,7 @@ import pytest
 from hypothesis import settings
 
 from heliotrope import vocabulary as names
+from heliotrope.adapters.embedded.free_port import free_port
 from heliotrope.bootstrap import (
     CHECKOUT,
     Platform,
@@ -265,3 +270,107 @@ def workshop(
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
+
+
+@dataclass
+class Postgres:
+    """A PostgreSQL server of our own in a folder of its own, which may be stopped and started."""
+
+    folder: Path
+    binaries: Path
+    owner: str
+    port: int
+    password: str = "s3cr3t-w0rd"
+
+    @property
+    def url(self) -> str:
+        """Its superuser's."""
+        return f"postgresql://ada:{self.password}@127.0.0.1:{self.port}/postgres"
+
+    def make(self) -> None:
+        (self.folder / "word").write_text(self.password)
+        (self.folder / "word").chmod(0o644)
+        secure = (f"--pwfile={self.folder / 'word'}", "--auth=scram-sha-256", "--no-sync")
+        self._run("initdb", "-D", "data", "-U", "ada", "--locale=C.UTF-8", *secure)
+
+    def start(self) -> None:
+        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        self._run("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
+
+    def stop(self) -> None:
+        """At once, as when its machine goes down."""
+        self._run("pg_ctl", "-D", "data", "-w", "-m", "immediate", "stop")
+
+    def database(self, name: str) -> str:
+        """URL of a new, empty one."""
+        import psycopg
+
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        return self.url.removesuffix("postgres") + name
+
+    def _run(self, program: str, *more: str) -> None:
+        command = [str(self.binaries / program), *more]
+        subprocess.run(
+            command, user=self.owner, check=True, cwd=self.folder, capture_output=True, timeout=120
+        )
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Postgres]:
+    """A real PostgreSQL, Debian's; skipped where there is none."""
+    found = [*sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
+    if not found:
+        pytest.skip("PostgreSQL's initdb must be under /usr/lib/postgresql (Debian: postgresql)")
+    # PostgreSQL refuses to run as root.
+    owner = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
+    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
+    if os.geteuid() == 0:
+        shutil.chown(folder, owner)
+    server = Postgres(folder, found[-1].parent, owner, free_port())
+    server.make()
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def empty_database(postgresql: Postgres, request: pytest.FixtureRequest) -> str:
+    """URL of a database of the test's own on a real PostgreSQL."""
+    return postgresql.database(f"t{abs(hash(request.node.nodeid)) % 10**12}")
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """Address of an S3 server process on a free port."""
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as server:
+        assert server.stdout is not None
+        lines = []
+        for line in server.stdout:
+            lines.append(line)
+            if "Running on " in line:
+                break
+        else:
+            pytest.fail("the S3 server ended: " + "".join(lines))
+        # An unread pipe fills up with the server's log and stops it.
+        threading.Thread(target=server.stdout.read, daemon=True).start()
+        yield lines[-1].split("Running on ")[1].strip()
+        server.terminate()
+
+
+@pytest.fixture
+def bucket(s3_server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """s3:// of a bucket of the test's own, and the environment that leads to it."""
+    import boto3
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_server)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "someone")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    name = f"b{abs(hash(request.node.nodeid)) % 10**12}"
+    boto3.client("s3", endpoint_url=s3_server, region_name="us-east-1").create_bucket(Bucket=name)
+    return f"s3://{name}"

@@ -47,12 +47,14 @@ class SqlLink:
     Args:
         url: `sqlite:///path` or `postgresql://user:password@host/database`.
         patience: seconds that one transaction is tried again while the database does not answer.
+        migrating: bring the schema up to date first; False for who looks at it as it is.
 
     Raises:
         UsageError: the URL is neither.
     """
 
-    def __init__(self, url: str, *, patience: float = 20.0) -> None:
+    def __init__(self, url: str, *, patience: float = 20.0, migrating: bool = True) -> None:
+        self._migrating = migrating
         parsed = _parse(url)
         self.shown = parsed.render_as_string(hide_password=True)
         self._secret = str(parsed.password or "")
@@ -68,6 +70,11 @@ class SqlLink:
     def __repr__(self) -> str:
         """Without the password."""
         return f"SqlLink({self.shown!r})"
+
+    @property
+    def file(self) -> Path | None:
+        """The SQLite file, where it is one."""
+        return self._file
 
     @property
     def dialect(self) -> str:
@@ -109,8 +116,9 @@ class SqlLink:
                 return
             if self._file is not None:
                 _make_file(self._file)
-            with self._writing.begin() as connection:
-                migrate(connection)
+            if self._migrating:
+                with self._writing.begin() as connection:
+                    migrate(connection)
             self._open = True
 
     def _patiently(self, call: Callable[[], Answer]) -> Answer:

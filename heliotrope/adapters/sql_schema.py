@@ -15,8 +15,8 @@ _LOCK = 0x48454C494F
 _SCRIPTS = Path(__file__).parent / "sql_migrations"
 
 
-def migrate(connection: sa.Connection) -> None:
-    """Run the scripts that this database lacks; nothing where it lacks none.
+def migrate(connection: sa.Connection) -> str | None:
+    """Run the scripts that this database lacks; answers the revision it was at before.
 
     Safe when two start at once: the second waits for the first one's transaction and finds all
     done. On SQLite the transaction must have begun as IMMEDIATE.
@@ -29,8 +29,9 @@ def migrate(connection: sa.Connection) -> None:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-    if current(connection) == HEAD:
-        return
+    before = current(connection)
+    if before == HEAD:
+        return before
     # Imported here: it costs a third of a second, which only a database that is behind pays.
     from alembic import command
     from alembic.config import Config
@@ -44,8 +45,9 @@ def migrate(connection: sa.Connection) -> None:
     except CommandError as error:
         raise HeliotropeError(
             f"The state's schema must be {HEAD} or older, so that this release can read it. "
-            f"Got {current(connection)}: a newer Heliotrope was here."
+            f"Got {before}: a newer Heliotrope was here."
         ) from error
+    return before
 
 
 def current(connection: sa.Connection) -> str | None:

@@ -30,6 +30,7 @@ from heliotrope.cli import (
     serve,
     spec,
     spool,
+    state,
     train,
     truth,
     up,
@@ -42,7 +43,7 @@ _MODULES = (
     *(init, spec, train, models, explain, reproduce, serve, predict, spool, mlflow_ui, generate),
     *(monitor,),
     *(collector, controller, labels, truth, replay),
-    *(log, retrain, rollout),
+    *(log, retrain, rollout, state),
 )
 
 

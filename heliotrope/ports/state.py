@@ -53,6 +53,44 @@ class Put:
     """The revision that was read; 0 when there was none."""
 
 
+@dataclass(frozen=True)
+class SchemaStatus:
+    """How a database stands to what this release expects of it."""
+
+    name: str
+    """`state` or `mlflow`."""
+    database: str
+    """Where it is, without its password."""
+    revision: str | None
+    """What it is at; None where it is empty or not there."""
+    wanted: str
+    """What this release expects."""
+
+    @property
+    def current(self) -> bool:
+        """Whether nothing is to be done."""
+        return self.revision == self.wanted
+
+
+class Schema(Protocol):
+    """The tables of one database, brought up to date by a command that may run twice at once.
+
+    Every method may raise UnavailableError: the database does not answer.
+    """
+
+    def status(self) -> SchemaStatus:
+        """As it is; nothing is changed."""
+        ...
+
+    def migrate(self) -> SchemaStatus:
+        """Bring it up to date; answers how it stood before.
+
+        Raises:
+            HeliotropeError: a newer release has been here.
+        """
+        ...
+
+
 class StateStore(Protocol):
     """SQLite embedded, PostgreSQL on a cluster.
 

@@ -1,16 +1,13 @@
 """Every state store keeps the same promises: on SQLite and on a real PostgreSQL."""
 
-import os
-import pwd
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -31,35 +28,7 @@ from heliotrope.errors import (
 from heliotrope.ports.state import Put, StateKind
 
 NOW = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
-BINARIES = Path("/usr/lib/postgresql/15/bin")
 PASSWORD = "s3cr3t-w0rd"
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """URL of a PostgreSQL server of our own, its superuser's."""
-    if not (BINARIES / "initdb").exists():
-        pytest.skip(f"PostgreSQL 15 is not in {BINARIES}")
-    # PostgreSQL refuses to run as root.
-    owner = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
-    if os.geteuid() == 0:
-        shutil.chown(folder, owner)
-    (folder / "word").write_text(PASSWORD)
-    (folder / "word").chmod(0o644)
-
-    def run(*command: str) -> None:
-        subprocess.run(command, user=owner, check=True, cwd=folder, capture_output=True, timeout=60)
-
-    port, data = free_port(), folder / "data"
-    secure = (f"--pwfile={folder / 'word'}", "--auth=scram-sha-256", "--no-sync")
-    run(str(BINARIES / "initdb"), "-D", str(data), "-U", "ada", "--locale=C.UTF-8", *secure)
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-    control = (str(BINARIES / "pg_ctl"), "-D", str(data), "-w")
-    run(*control, "-l", str(folder / "log"), "-o", options, "start")
-    yield f"postgresql://ada:{PASSWORD}@127.0.0.1:{port}/postgres"
-    run(*control, "-m", "immediate", "stop")
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -67,15 +36,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'a hôme'}/state.db"
-    server = request.getfixturevalue("postgresql")
-    name = f"t{abs(hash(request.node.nodeid)) % 10**12}"
-    engine = sa.create_engine(
-        server.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT"
-    )
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    engine.dispose()
-    return server.removesuffix("postgres") + name
+    made: str = request.getfixturevalue("empty_database")
+    return made
 
 
 @pytest.fixture
@@ -361,8 +323,9 @@ def test_a_silent_database_is_named_without_its_password() -> None:
     assert PASSWORD not in f"{caught.value}{store!r}"
 
 
-def test_a_wrong_password_is_not_tried_again_nor_shown(postgresql: str) -> None:
-    store = SqlStateStore(postgresql.replace(PASSWORD, "wr0ng-w0rd"), patience=3600)
+def test_a_wrong_password_is_not_tried_again_nor_shown(postgresql: Any) -> None:
+    wrong = postgresql.url.replace(postgresql.password, "wr0ng-w0rd")
+    store = SqlStateStore(wrong, patience=3600)
     with pytest.raises(HeliotropeError, match="authentication failed") as caught:
         store.decisions("credit")
     store.close()
