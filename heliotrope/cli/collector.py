@@ -129,10 +129,6 @@ def read_lines(file: Path) -> list[str]:
 
 def _contracts(paths: list[Path]) -> "list[LabelContract]":
     from heliotrope.domain.labels import LabelContract
-    from heliotrope.spec import load_spec
+    from heliotrope.spec import load_spec, spec_files
 
-    files: list[Path] = []
-    for path in paths:
-        found = sorted([*path.rglob("*.yaml"), *path.rglob("*.yml")]) if path.is_dir() else [path]
-        files += found
-    return [LabelContract.of_spec(load_spec(file)) for file in files]
+    return [LabelContract.of_spec(load_spec(file)) for file in spec_files(paths)]

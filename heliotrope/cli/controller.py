@@ -79,13 +79,9 @@ def _ring(settings: "Settings", token_file: Path | None) -> "TokenRing":
 
 def _specs(paths: list[Path]) -> "list[tuple[ModelSpec, Path]]":
     from heliotrope.errors import UsageError
-    from heliotrope.spec import load_spec
+    from heliotrope.spec import load_spec, spec_files
 
-    files: list[Path] = []
-    for path in paths:
-        found = sorted([*path.rglob("*.yaml"), *path.rglob("*.yml")]) if path.is_dir() else [path]
-        files += found
-    specs = [(load_spec(file), file) for file in files]
+    specs = [(load_spec(file), file) for file in spec_files(paths)]
     names = [one.name for one, _ in specs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if not specs or twice:

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,25 @@ def _mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
 
 
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def spec_files(paths: Iterable[Path]) -> list[Path]:
+    """The files themselves, and the YAML files of folders.
+
+    What is hidden is left out: Kubernetes keeps a mounted ConfigMap's files in a hidden folder and
+    links to them, so that each would be found twice.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        below = [*path.rglob("*.yaml"), *path.rglob("*.yml")]
+        hidden = (
+            any(part.startswith(".") for part in one.relative_to(path).parts) for one in below
+        )
+        found += sorted(one for one, out in zip(below, hidden, strict=True) if not out)
+    return found
 
 
 def load_spec(path: Path) -> ModelSpec:

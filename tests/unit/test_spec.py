@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heliotrope.errors import SpecError
-from heliotrope.spec import ModelSpec, load_spec, parse_spec, spec_json_schema
+from heliotrope.spec import ModelSpec, load_spec, parse_spec, spec_files, spec_json_schema
 from heliotrope.spec.base import format_duration, parse_duration
 from heliotrope.spec.loading import MAX_BYTES, dump_spec
 
@@ -166,6 +166,22 @@ def test_a_relative_source_is_seen_from_the_specs_folder(tmp_path: Path) -> None
 def test_a_remote_source_stays_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "model.yaml").write_text(edited("source.path", "s3://bucket/loans.parquet"))
     assert load_spec(tmp_path / "model.yaml").source.path == "s3://bucket/loans.parquet"
+
+
+def test_each_file_of_a_mounted_configmap_is_found_once(tmp_path: Path) -> None:
+    version = tmp_path / "..2026_11_28_14_33_00.123456789"
+    version.mkdir()
+    (tmp_path / "..data").symlink_to(version.name)
+    for name in ("churn.yaml", "credit.yml", "notes.txt"):
+        (version / name).write_text("")
+        (tmp_path / name).symlink_to(f"..data/{name}")
+    (tmp_path / "team").mkdir()
+    (tmp_path / "team" / "fraud.yaml").write_text("")
+    alone = tmp_path / "..data" / "churn.yaml"
+
+    found = [path.relative_to(tmp_path).as_posix() for path in spec_files([tmp_path, alone])]
+
+    assert found == ["churn.yaml", "credit.yml", "team/fraud.yaml", "..data/churn.yaml"]
 
 
 def test_canonical_text_reads_back_equal() -> None:
