@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
         from predictors.server import serve
         from predictors.shipper import shipping
 
-        with shipping(settings.spool_dir, os.environ):
+        with shipping(settings.spool_dir, os.environ, settings.drain_seconds):
             serve(settings, loaded)
     except HeliotropeError as error:
         sys.stderr.write(f"{error}\n")

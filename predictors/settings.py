@@ -31,6 +31,7 @@ class PredictorSettings:
     max_body_bytes: int
     max_rows: int
     grace_seconds: int
+    drain_seconds: int
     access_log: bool
 
 
@@ -98,6 +99,7 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     add("max_body_bytes", str(8 * MIB), _whole(1, 1 << 30), "largest request, REST and gRPC")
     add("max_rows", "20000", _whole(1, 10_000_000), "most rows a request")
     add("grace_seconds", "30", _whole(0, 3600), "time for open requests when stopped")
+    add("drain_seconds", "0", _whole(0, 3600), "then, time to ship the spool; 0 waits for nothing")
     add("access_log", "false", _truth, "one log line a request")
     return made
 

@@ -3,7 +3,8 @@
 A process, not a thread of the predictor: a thread would take the interpreter from the serving
 thread for every frame it looks at, and would die with the predictor while rows wait. One runs for
 a folder at a time, by a lock; a second one waits for it. Started by a predictor, it goes on for a
-while after the predictor is gone, until everything is acknowledged.
+while after the predictor is gone, until everything is acknowledged. In a container nothing outlives
+the predictor, which therefore waits for it (`--drain_seconds`).
 """
 
 import argparse
@@ -11,12 +12,13 @@ import fcntl
 import logging
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,10 +121,13 @@ def ship(settings: ShipperSettings, stopping: threading.Event) -> None:
 
 
 def _locked(descriptor: int, settings: ShipperSettings, stopping: threading.Event) -> bool:
-    while not stopping.is_set() and not _orphaned(settings.parent):
+    # Tried before all else: a shipper may be started for the rest, when nothing more will come.
+    while not stopping.is_set():
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if _orphaned(settings.parent):
+                return False
             stopping.wait(_LOCK_SECONDS)
         else:
             return True
@@ -130,11 +135,14 @@ def _locked(descriptor: int, settings: ShipperSettings, stopping: threading.Even
 
 
 def _orphaned(parent: int | None) -> bool:
-    return parent is not None and os.getppid() != parent
+    """Whether the parent is gone, or has closed our input to say that nothing more will come."""
+    if parent is None:
+        return False
+    return os.getppid() != parent or bool(select.select([0], [], [], 0)[0])
 
 
 def start_shipper(folder: Path, collector: str, token: str) -> subprocess.Popen[bytes]:
-    """Start a shipper for this process's spool.
+    """Start a shipper for this process's spool; it ends some time after its input is closed.
 
     The token travels in the environment, where other users cannot read it.
     """
@@ -144,16 +152,70 @@ def start_shipper(folder: Path, collector: str, token: str) -> subprocess.Popen[
             *("--folder", str(folder), "--collector", collector, "--parent", str(os.getpid())),
         ],
         env={**os.environ, ENV_COLLECTOR_TOKEN: token, "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
     )
 
 
+class _Keeper:
+    """Keeps a shipper running: one that dies is started again, with a pause."""
+
+    def __init__(self, start: Callable[[], subprocess.Popen[bytes]]) -> None:
+        self._start = start
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._shipper: subprocess.Popen[bytes] | None = None
+
+    def run(self) -> None:
+        """Until `end`."""
+        pause = _RESTART_SECONDS
+        while (shipper := self._next()) is not None:
+            began = time.monotonic()
+            code = shipper.wait()
+            lived = time.monotonic() - began
+            pause = _RESTART_SECONDS if lived > 60 else min(2 * pause, _RESTART_LONGEST)
+            if not self._stopping.wait(pause):
+                logger.warning("A shipper must go on; it ended with %d and is started again.", code)
+
+    def _next(self) -> subprocess.Popen[bytes] | None:
+        with self._lock:
+            if self._stopping.is_set():
+                return None
+            self._shipper = self._start()
+            return self._shipper
+
+    def end(self, seconds: float) -> None:
+        """Start no other, and wait until all is acknowledged, for `seconds` at most."""
+        with self._lock:
+            self._stopping.set()
+        shipper, until = self._shipper, time.monotonic() + seconds
+        while seconds and (left := until - time.monotonic()) > 0:
+            if shipper is None:
+                shipper = self._start()
+            try:
+                shipper.communicate(timeout=left)
+            except subprocess.TimeoutExpired:
+                break
+            if shipper.returncode == 0:
+                return
+            shipper = None
+        if seconds:
+            logger.warning(
+                "The spool must be shipped within %g s of the end. What is left stays on its disk.",
+                seconds,
+            )
+
+
 @contextmanager
-def shipping(spool: Path | None, environ: Mapping[str, str]) -> Iterator[None]:
+def shipping(
+    spool: Path | None, environ: Mapping[str, str], drain_seconds: float = 0
+) -> Iterator[None]:
     """Ship a spool while the block runs, where the environment names a collector.
 
-    A shipper that dies is started again, with a pause. The one that runs at the end is left
-    running: it ends itself once everything is acknowledged.
+    Args:
+        spool: its folder; None ships nothing.
+        environ: names the collector and holds the token.
+        drain_seconds: how long, after the block, the end of shipping is waited for. 0 leaves the
+            shipper running, which ends itself once everything is acknowledged.
 
     Raises:
         UsageError: a collector is named and no token is given.
@@ -167,24 +229,18 @@ def shipping(spool: Path | None, environ: Mapping[str, str]) -> Iterator[None]:
     token = environ.get(ENV_COLLECTOR_TOKEN)
     if not token:
         raise UsageError(f"{ENV_COLLECTOR_TOKEN} must be set beside {ENV_COLLECTOR_URL}.")
-    stopping = threading.Event()
 
-    def keep_shipping() -> None:
-        pause = _RESTART_SECONDS
-        while not stopping.is_set():
-            began, shipper = time.monotonic(), start_shipper(spool, collector, token)
-            logger.info("Shipping %s to %s by process %d.", spool, collector, shipper.pid)
-            code = shipper.wait()
-            lived = time.monotonic() - began
-            pause = _RESTART_SECONDS if lived > 60 else min(2 * pause, _RESTART_LONGEST)
-            if not stopping.wait(pause):
-                logger.warning("A shipper must go on; it ended with %d and is started again.", code)
+    def start() -> subprocess.Popen[bytes]:
+        shipper = start_shipper(spool, collector, token)
+        logger.info("Shipping %s to %s by process %d.", spool, collector, shipper.pid)
+        return shipper
 
-    threading.Thread(target=keep_shipping, name="shipper-keeper", daemon=True).start()
+    keeper = _Keeper(start)
+    threading.Thread(target=keeper.run, name="shipper-keeper", daemon=True).start()
     try:
         yield
     finally:
-        stopping.set()
+        keeper.end(drain_seconds)
 
 
 def main(arguments: Sequence[str]) -> int:
