@@ -73,6 +73,27 @@ def rules_yaml(groups: Mapping[str, Sequence[RecordingRule | AlertRule]]) -> str
     )
 
 
+def prometheus_rule(name: str, namespace: str, *files: str) -> str:
+    """Rule files as the one object that the Prometheus operator takes.
+
+    Args:
+        name: of the object.
+        namespace: put on every alert: the operator sends a namespace's Alertmanager configuration
+            no other alerts, and rules that fold over pods leave none.
+        files: texts that `rules_yaml` made.
+    """
+    groups = [group for text in files for group in yaml.safe_load(text)["groups"]]
+    document = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": name},
+        "spec": {"groups": [{**group, "labels": {"namespace": namespace}} for group in groups]},
+    }
+    return HEADER + yaml.dump(
+        document, Dumper=_Blocks, sort_keys=False, allow_unicode=True, width=100
+    )
+
+
 class _Blocks(yaml.SafeDumper):
     """Writes text of several lines as a block, as a person would."""
 
