@@ -61,7 +61,8 @@ def truth(
             found = opened.recomputed(now, start)
         else:
             try:
-                opened.tick()
+                while opened.tick().behind:
+                    pass
             except ConflictError:
                 typer.echo("A controller is taking in new events; shown as of its last.", err=True)
             found = opened.windows(now, start)

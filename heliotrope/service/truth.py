@@ -85,13 +85,15 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class TickLimits:
-    """What one transaction may take on; catching up is many of them, but for the very first."""
+    """What one tick may take on; catching up is many transactions, but for the very first."""
 
     chunk_rows: int = 2_500_000
     """New rows read in one transaction, in whole commits. Rows are kept in the key's order, so a
     larger chunk writes fewer pages a row."""
     batch_rows: int = 250_000
     """Rows in memory at a time."""
+    transactions: int = 16
+    """Of one tick: whoever ticks has other things to do, however much there is to catch up on."""
 
 
 class TickReport(Document):
@@ -107,6 +109,8 @@ class TickReport(Document):
     cells: int = 0
     """Windows, by version, role and slice, that were restated."""
     transactions: int = 0
+    behind: bool = False
+    """Whether there was more to read than a tick takes on: the next one goes on."""
 
 
 @dataclass
@@ -129,18 +133,22 @@ class Truth:
     limits: TickLimits = TickLimits()
 
     def tick(self) -> TickReport:
-        """Take in everything new; costs in proportion to it.
+        """Take in what is new; costs in proportion to it.
 
-        Can be killed anywhere: the next tick goes on from the last finished transaction.
+        Can be killed anywhere: the next tick goes on from the last finished transaction. It ends
+        with the first transaction that was not full: what came meanwhile is the next tick's, or
+        events that never cease would keep this one from its end.
 
         Raises:
             ConflictError: another process is ticking.
             UnavailableError: the store does not answer.
         """
-        tally = _Tally()
-        while self._chunk(tally):
-            pass
-        return TickReport(**tally.counts)
+        tally, more = _Tally(), True
+        for _ in range(self.limits.transactions):
+            more = self._chunk(tally)
+            if not more:
+                break
+        return TickReport(**tally.counts, behind=more)
 
     def windows(self, now: datetime, since: datetime | None = None) -> list[WindowTruth]:
         """Every window as of the last tick, oldest first.
@@ -168,7 +176,7 @@ class Truth:
         return fold(cell, self.plan, whole=key.axis == WHOLE)
 
     def _chunk(self, tally: _Tally) -> bool:
-        """One transaction; False when there was nothing to read."""
+        """One transaction; whether it was full, so that there may be more."""
         with self.state.transaction(self.plan) as step:
             if step.cursor(PREDICTIONS) is None and step.cursor(LABELS) is None:
                 return self._first(step, tally)
@@ -187,7 +195,7 @@ class Truth:
                 if parts:
                     step.move_cursor(table, parts[-1].version)
         tally.add(cells=changed, transactions=1)
-        return True
+        return sum(part.rows for part in (*predictions, *labels)) >= self.limits.chunk_rows
 
     def _first(self, step: Any, tally: _Tally) -> bool:
         """All of history: one query adds it up, since nothing is known that it could restate."""

@@ -19,6 +19,7 @@ from heliotrope.adapters.delta_feed import DeltaFeed
 from heliotrope.adapters.truth_engine import DuckDBTruthEngine, duckdb_truth
 from heliotrope.adapters.truth_state import TruthState
 from heliotrope.domain.truth.documents import Maturity, WindowTruth
+from heliotrope.domain.truth.feed import FeedStep
 from heliotrope.domain.truth.plan import TruthPlan
 from heliotrope.errors import ConflictError
 from heliotrope.service.truth import TickLimits, Truth
@@ -207,7 +208,8 @@ def test_any_order_batching_and_repetition_gives_the_truth_of_one_batch(
             truth.tick()
         if data.draw(st.integers(0, 4)) == 0:
             compact(folder / "store")
-    truth.tick()
+    while truth.tick().behind:
+        pass
     assert truth.state.cells(PLAN) == truth.recomputed_cells()
     assert seen(truth) == expected(predictions, labels)
 
@@ -397,6 +399,53 @@ def test_another_window_length_reads_everything_anew(
     assert moved.windows(LATER) == []
     assert moved.tick().predictions == 2
     assert [w.predicted for w in moved.windows(LATER) if w.slice is None] == [1, 1]
+
+
+class Growing:
+    """A feed whose tables gain a prediction each time that they are looked at, for ever."""
+
+    def __init__(self, folder: Path) -> None:
+        self._feed = DeltaFeed(str(folder / "store"), "loans")
+        self._store, self.looks = folder / "store", 0
+
+    def steps(self, table: str, after: int | None) -> Iterator[FeedStep]:
+        found = list(self._feed.steps(table, after))
+        if table == "predictions":
+            self.looks += 1
+            write(self._store, "predictions", [prediction(f"later{self.looks}", 1)])
+        yield from found
+
+    def files(self, table: str) -> tuple[str, ...]:
+        return self._feed.files(table)
+
+
+def test_a_tick_ends_though_events_never_cease(tmp_path: Path, engine: DuckDBTruthEngine) -> None:
+    feed = Growing(tmp_path)
+    truth = Truth(PLAN, feed, engine, TruthState(tmp_path / "truth.db"))
+    write(tmp_path / "store", "predictions", [prediction("first")])
+    write(tmp_path / "store", "labels", [label("l", "first", "late")])
+    first, second = truth.tick(), truth.tick()
+    # The first of all reads history in one go, and then what came while it did.
+    assert (first.predictions, first.labels, first.behind) == (2, 1, False)
+    assert (second.predictions, second.transactions) == (1, 1)
+    # What it left is not lost.
+    assert [(w.predicted, w.labelled) for w in whole(truth)] == [(feed.looks, 1)]
+
+
+def test_a_tick_takes_on_so_much_and_says_that_there_is_more(
+    tmp_path: Path, engine: DuckDBTruthEngine
+) -> None:
+    limits = TickLimits(chunk_rows=1, transactions=2)
+    truth = truth_of(tmp_path, engine, limits)
+    for number in range(6):
+        write(tmp_path / "store", "predictions", [prediction(f"p{number}")])
+        if number == 0:
+            truth.tick()
+    ticks = [truth.tick() for _ in range(4)]
+    assert [(tick.predictions, tick.behind) for tick in ticks] == [
+        (2, True), (2, True), (1, False), (0, False)
+    ]  # fmt: skip
+    assert whole(truth)[0].predicted == 6
 
 
 def test_no_tables_give_no_windows(tmp_path: Path, engine: DuckDBTruthEngine) -> None:
