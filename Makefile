@@ -12,10 +12,11 @@ export MLFLOW_DISABLE_TELEMETRY := true
 WATCHERS := prometheus prometheus-alertmanager
 PACKAGES := $(WATCHERS) chromium postgresql
 
-.PHONY: help setup packages watchers demo test test-slow lint format generate bench lock clean
+.PHONY: help setup packages watchers demo demo-quick test test-slow lint format generate bench lock clean
 
 help:
-	@echo "make demo       train, gate, register and serve real loans, end to end"
+	@echo "make demo       real loans trained and served; then a model that decays, and is kept right"
+	@echo "make demo-quick the same, of the story only the economy's turn (--keep: make demo ARGS=--keep)"
 	@echo "make test       every test that fits in CI"
 	@echo "make test-slow  long simulations"
 	@echo "make lint       style, types, import contracts, generated files"
@@ -52,7 +53,10 @@ watchers:
 	$(call install,$(WATCHERS))
 
 demo: $(STAMP) watchers
-	@$(BIN)/python examples/credit_risk/demo.py
+	@$(BIN)/python examples/credit_risk/demo.py $(ARGS)
+
+demo-quick: $(STAMP) watchers
+	@$(BIN)/python examples/credit_risk/demo.py --quick $(ARGS)
 
 test: $(STAMP) packages
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"

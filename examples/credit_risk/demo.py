@@ -1,6 +1,8 @@
-"""The credit example from end to end: train, gate, register, serve, ask, look.
+"""The credit example from end to end, in two acts.
 
-`make demo` runs it. It uses the same commands a person would type, and prints them.
+Real loans: train, gate, register, serve, ask, look. Then the story of a model that decays, on
+generated loans whose truth is known and on a clock that runs ahead. `make demo` runs it; it uses
+the same commands a person would type, and prints them.
 """
 
 import argparse
@@ -28,16 +30,31 @@ LOANS = HERE / "data" / "loans.parquet"
 HELIOTROPE = [sys.executable, "-m", "heliotrope"]
 START_SECONDS = 60.0
 UI_FILE = "ui.json"
+INTERRUPTED = 130
 
 console = Console(highlight=False)
 
 
 def main() -> int:
-    """Run the story; 0 when every part of it worked."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--no-ui", action="store_true", help="do not leave the MLflow UI running")
+    """Run it; 0 when every part of it worked."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", choices=("loans", "story"), help="one act")
+    parser.add_argument("--quick", action="store_true", help="the story's main turn only")
+    parser.add_argument("--keep", action="store_true", help="leave pages and platform running")
     options = parser.parse_args()
     began = time.monotonic()
+    if options.only != "story":
+        loans(keep=options.keep)
+    if options.only != "loans":
+        title("The story: a model of 94% falls to 72%")
+        asked = [f"--{name}" for name in ("quick", "keep") if getattr(options, name)]
+        heliotrope("demo", *asked)
+    console.print(f"\nDone in {time.monotonic() - began:.0f} s.")
+    return 0
+
+
+def loans(*, keep: bool) -> None:
+    """The first act."""
     title("1. Real loans")
     write_loans()
     title("2. Train: snapshot, validate, fit, evaluate, gate, register")
@@ -52,12 +69,10 @@ def main() -> int:
     heliotrope("models", MODEL)
     heliotrope("explain", MODEL)
     title("6. Where to look")
-    if not options.no_ui:
-        console.print(f"MLflow UI        {leave_ui()}", markup=False, soft_wrap=True)
+    where = leave_ui() if keep else "heliotrope ui"
+    console.print(f"MLflow's pages   {where}", markup=False, soft_wrap=True)
     console.print(f"Serve it         heliotrope serve {MODEL}")
     console.print(f"Train it again   heliotrope train {SPEC}", soft_wrap=True)
-    console.print(f"\nDone in {time.monotonic() - began:.0f} s.")
-    return 0
 
 
 def title(text: str) -> None:
@@ -70,9 +85,14 @@ def heliotrope(*arguments: str) -> None:
     """Run a command as a person would, showing it; its failure ends the demo."""
     console.print(f"$ heliotrope {' '.join(arguments)}", style="dim", markup=False, soft_wrap=True)
     sys.stdout.flush()
-    done = subprocess.run([*HELIOTROPE, *arguments], check=False)
-    if done.returncode:
-        sys.exit(done.returncode)
+    # Not `subprocess.run`, which at Ctrl-C kills what is just putting itself in order.
+    with subprocess.Popen([*HELIOTROPE, *arguments]) as command:
+        try:
+            code = command.wait()
+        except KeyboardInterrupt:
+            code = command.wait() or INTERRUPTED
+    if code:
+        sys.exit(code)
 
 
 def write_loans() -> None:
@@ -151,16 +171,16 @@ def say(name: str, answer: object) -> None:
 
 def ask(http: str, grpc: str) -> None:
     """The same loans over v1, v2 and gRPC, and one that must be refused."""
-    loans = rows(3)
+    asked = rows(3)
     v1, v2 = f"{http}/v1/models/{MODEL}:predict", f"{http}/v2/models/{MODEL}/infer"
-    say("v1 REST, named values", post(v1, {"instances": loans[:1]}, "application-4711"))
-    ordered = [list(loan.values()) for loan in loans]
+    say("v1 REST, named values", post(v1, {"instances": asked[:1]}, "application-4711"))
+    ordered = [list(loan.values()) for loan in asked]
     say("v1 REST, a batch of three", post(v1, {"instances": ordered}))
     say(
-        "v2 REST, a tensor a column", post(v2, {"id": "application-4712", "inputs": tensors(loans)})
+        "v2 REST, a tensor a column", post(v2, {"id": "application-4712", "inputs": tensors(asked)})
     )
-    say("v2 gRPC", ask_grpc(grpc, loans))
-    wrong = loans[0] | {"annual_income": -1, "grade": "Z"}
+    say("v2 gRPC", ask_grpc(grpc, asked))
+    wrong = asked[0] | {"annual_income": -1, "grade": "Z"}
     say("refused, saying why", post(v1, {"instances": [wrong]}))
 
 

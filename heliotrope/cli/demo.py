@@ -1,5 +1,8 @@
 """`heliotrope demo`: the story of a model that decays, told on this machine by the real loop."""
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +50,8 @@ def demo(
             told = _told(stage, story, quick, view)
         finally:
             view.say("Stopping." if not keep else "Left running.")
-            stage.stop(keep)
+            with _undisturbed():
+                stage.stop(keep)
     report.write_text(render_story(told))
     view.summary(told, report.resolve())
     if keep:
@@ -55,6 +59,16 @@ def demo(
         typer.echo(f"End it with:  HELIOTROPE_HOME={stage.home} heliotrope down")
     if not told.as_told:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A second Ctrl-C would leave processes behind; what stops ends in a minute or two."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _story(quick: bool) -> "Story":

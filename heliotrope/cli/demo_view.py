@@ -1,8 +1,10 @@
 """How the story looks on a terminal: chapters, decisions as they fall, a table at the end."""
 
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from textwrap import wrap
 
 from rich import box
 from rich.console import Console
@@ -14,10 +16,12 @@ from rich.text import Text
 from heliotrope.domain.decisions import Decision
 from heliotrope.domain.live_view import LiveView
 from heliotrope.domain.story_report import ChapterRecord, StoryReport, comparison
+from heliotrope.domain.story_words import PLOTS, words, worth_telling
 from heliotrope.domain.synthetic.story import Chapter
 
 _COLOURS = {"alarm": "red", "diagnosis": "yellow", "trigger": "cyan", "rollout": "magenta"}
 _SAY_SECONDS = 10.0
+_MARGIN, _LINES, _WIDEST = 24, 2, 110
 
 
 class DemoView:
@@ -49,15 +53,20 @@ class DemoView:
     def chapter(self, title: str, chapter: Chapter) -> None:
         """A chapter begins."""
         self._console.print()
-        self._console.print(Rule(f"[bold]{title}[/] [dim]{chapter.starts:%B %d}", align="left"))
+        self._console.print(Rule(f"[bold]{title}[/] [dim]{chapter.starts:%B %-d}", align="left"))
+        self._console.print(f"[dim]{PLOTS[chapter.name]}[/]")
 
-    def decided(self, decision: Decision) -> None:
+    def decided(self, decisions: Sequence[Decision]) -> None:
         """The platform decided something."""
-        colour = _COLOURS.get(decision.kind.value, "blue")
-        line = Text(f"{decision.at:%m-%d %H:%M}  ", "dim")
-        line.append(f"{decision.kind.value:9}", colour)
-        line.append(f" {decision.subject}: {decision.reason}")
-        self._console.print(line)
+        width = min(self._console.width, _WIDEST)
+        for one in worth_telling(decisions):
+            first, *more = words(one, width - _MARGIN, _LINES)
+            line = Text(f"{one.at:%m-%d %H:%M}  ", "dim")
+            line.append(f"{one.kind.value:9}", _COLOURS.get(one.kind.value, "blue"))
+            line.append(f"  {first}")
+            self._console.print(line)
+            for rest in more:
+                self._console.print(f"{'':{_MARGIN}}{rest}", markup=False)
 
     def looked(self, now: datetime, view: LiveView | None) -> None:
         """Renew the line at the foot; without a terminal, say it now and then."""
@@ -77,9 +86,10 @@ class DemoView:
 
     def ended(self, record: ChapterRecord) -> None:
         """A chapter is over."""
-        mark = "[green]✓" if record.as_told else "[red]✗"
-        self._console.print(f"{mark}[/] {record.title}: ", end="")
-        self._console.print(record.outcome, markup=False)
+        style, mark = ("bold green", "✓ ") if record.as_told else ("bold red", "✗ ")
+        width = min(self._console.width, _WIDEST)
+        for number, line in enumerate(wrap(record.outcome, width - 2, break_on_hyphens=False)):
+            self._console.print(Text("  " if number else mark, style).append(line))
 
     def summary(self, report: StoryReport, page: Path) -> None:
         """What it came to."""

@@ -15,6 +15,9 @@ SILENT_DAYS = 10.0
 """Nobody notices for so long, in the story that this one answers."""
 SILENT_BAD = 50_000
 """And so many bad predictions are made."""
+HEALTHY_ACCURACY, SILENT_ACCURACY = 0.94, 0.72
+SILENT_A_DAY = SILENT_BAD / SILENT_DAYS / (1 - SILENT_ACCURACY)
+"""Requests a day from which those follow: 17,857."""
 
 
 class ChapterRecord(Document):
@@ -29,6 +32,8 @@ class ChapterRecord(Document):
     """One sentence: what the platform did."""
     as_told: bool
     """Whether it went as it should."""
+    seconds: float = 0.0
+    """Of the machine's time."""
 
 
 class Milestones(Document):
@@ -46,6 +51,8 @@ class Milestones(Document):
     """Wrong answers from the turn to the new champion."""
     bad_expected: int = 0
     """Of so many, a healthy model is wrong as often as it was before."""
+    a_day: float = 0.0
+    """Answers a day meanwhile."""
 
 
 class StoryReport(Document):
@@ -60,6 +67,8 @@ class StoryReport(Document):
     decisions: tuple[Decision, ...]
     seconds: float
     """Of the machine's time."""
+    label_delay: timedelta | None = None
+    """As the spec promises it."""
 
     @property
     def as_told(self) -> bool:
@@ -104,12 +113,17 @@ def milestones(
     before = [one for one in answered if one.window_to <= turned and one.mature]
     judged = sum(one.labelled for one in before)
     healthy = sum((one.value or 0.0) * one.labelled for one in before) / judged if judged else 1.0
-    bad = expected = 0.0
+    bad = expected = answers = 0.0
     for one in answered:
         part = _share(one.window_from, one.window_to, turned, until)
+        answers += part * one.predicted
         bad += part * one.predicted * (1 - (one.value or 0.0))
         expected += part * one.predicted * (1 - healthy)
-    return Milestones(turned=turned, bad=round(bad), bad_expected=round(expected), **at)
+    days = (until - turned) / timedelta(days=1)
+    return Milestones(
+        turned=turned, bad=round(bad), bad_expected=round(expected),
+        a_day=answers / days if days > 0 else 0.0, **at,
+    )  # fmt: skip
 
 
 def _share(start: datetime, end: datetime, since: datetime, until: datetime) -> float:
@@ -126,17 +140,28 @@ def comparison(report: StoryReport) -> list[tuple[str, str, str]]:
     def after(moment: datetime | None) -> str:
         return "not yet" if moment is None else _days(moment - found.turned)
 
+    labels = f"; labels take up to {_days(report.label_delay)}" if report.label_delay else ""
+    scale = SILENT_A_DAY / found.a_day if found.a_day else 0.0
     return [
-        ("until somebody notices", f"{SILENT_DAYS:g} days", after(found.noticed)),
+        ("until it is noticed", f"{SILENT_DAYS:g} days", f"{after(found.noticed)}{labels}"),
         ("until the cause is named", "when a person has found it", after(found.diagnosed)),
         ("until a retraining starts", "when a person starts one", after(found.asked)),
         ("until a better model answers", "not told", after(found.promoted)),
         (
             "wrong answers until then",
-            f"{SILENT_BAD:,}",
-            f"{found.bad:,}, of which a healthy model makes {found.bad_expected:,}",
+            f"{SILENT_BAD:,} and counting",
+            f"{found.bad:,}; at the silent one's traffic {_round(found.bad * scale):,}",
+        ),
+        (
+            "of which a healthy model makes",
+            f"{_round(SILENT_DAYS * SILENT_A_DAY * (1 - HEALTHY_ACCURACY)):,}",
+            f"{found.bad_expected:,}; {_round(found.bad_expected * scale):,}",
         ),
     ]
+
+
+def _round(count: float) -> int:
+    return int(round(count, -2)) if count >= 1000 else round(count)
 
 
 def _days(length: timedelta) -> str:

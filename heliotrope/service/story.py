@@ -5,7 +5,7 @@ platform's own doing, but for the last chapter, in which somebody forces a worse
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -19,20 +19,13 @@ from heliotrope.domain.story_report import (
     first,
     milestones,
 )
+from heliotrope.domain.story_verdict import told
+from heliotrope.domain.story_words import TITLES
 from heliotrope.domain.synthetic.story import Chapter, ChapterName, Story
 from heliotrope.errors import HeliotropeError
 from heliotrope.vocabulary import ALIAS_CHAMPION
 
 LOOK_SECONDS = 0.3
-TITLES: Mapping[ChapterName, str] = {
-    ChapterName.HEALTHY: "Healthy days",
-    ChapterName.FAULT: "Incomes in thousands",
-    ChapterName.MENDED: "The column is mended",
-    ChapterName.NEWCOMERS: "Other people apply",
-    ChapterName.ECONOMY: "The economy turns",
-    ChapterName.WORSE: "A worse model is forced in",
-}
-_QUIET = (DecisionKind.VERDICT,)
 _MOMENT = timedelta(microseconds=1)
 
 
@@ -67,8 +60,8 @@ class Audience(Protocol):
         """A chapter begins."""
         ...
 
-    def decided(self, decision: Decision) -> None:
-        """The platform decided something."""
+    def decided(self, decisions: Sequence[Decision]) -> None:
+        """The platform decided something, oldest first."""
         ...
 
     def looked(self, now: datetime, view: LiveView | None) -> None:
@@ -87,8 +80,9 @@ class StoryTeller:
     story: Story
     stage: Stage
     audience: Audience
-    chapter_seconds: float = 240.0
-    """Of the machine's time, that a chapter may take at most."""
+    patience: float = 900.0
+    """Seconds of the machine without a tick of the platform's clock or a decision, after which a
+    chapter is given up. A training on a machine with other work may take minutes."""
     timer: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     _log: list[Decision] = field(default_factory=list)
@@ -105,18 +99,19 @@ class StoryTeller:
         view = self._view
         windows = view.windows if view else ()
         turned = self.story.chapter(ChapterName.ECONOMY).starts
-        told: Milestones | None = None
+        found: Milestones | None = None
         if any(one.name is ChapterName.ECONOMY for one in chapters):
-            told = milestones(turned, self._log, windows)
+            found = milestones(turned, self._log, windows)
         return StoryReport(
             model=view.contract.name if view else "",
             accepted=view.contract.accepted if view else None,
             floor=view.contract.floor if view else None,
             chapters=tuple(records),
-            milestones=told,
+            milestones=found,
             windows=windows,
             decisions=tuple(self._log),
             seconds=self.timer() - began,
+            label_delay=timedelta(seconds=view.contract.label_delay_seconds) if view else None,
         )
 
     def _tell(self, chapter: Chapter) -> ChapterRecord:
@@ -124,23 +119,29 @@ class StoryTeller:
         self.audience.chapter(TITLES[name], chapter)
         if name is ChapterName.WORSE:
             self.stage.force_worse()
-        entered, ends = self.stage.now(), self.timer() + self.chapter_seconds
+        entered = self.stage.now()
+        began = moved_at = self.timer()
         # The last one begins when the one before is over, which may be early.
-        since = entered + _MOMENT if name is ChapterName.WORSE else max(entered, chapter.starts)
+        since = entered + _MOMENT if name is ChapterName.WORSE else chapter.starts
+        seen: tuple[datetime, int] | None = None
         while True:
             self._look()
             over = self._over(chapter, since)
-            if over or self.timer() > ends:
+            here = (self.stage.now(), len(self._log))
+            if here != seen:
+                seen, moved_at = here, self.timer()
+            if over or self.timer() - moved_at > self.patience:
                 break
             self.sleep(LOOK_SECONDS)
-        outcome, as_told = self._outcome(name, since)
+        outcome = told(name, self._log, since, self._view.rollout if self._view else None)
         record = ChapterRecord(
             name=name.value,
             title=TITLES[name],
             starts=since,
             ended=self.stage.now(),
-            outcome=outcome,
-            as_told=as_told and over,
+            outcome=outcome.outcome,
+            as_told=outcome.as_told and over,
+            seconds=self.timer() - began,
         )
         self.audience.ended(record)
         return record
@@ -151,45 +152,18 @@ class StoryTeller:
             raise HeliotropeError(f"The loans must come. {trouble}")
         known = len(self._log)
         self._log = self.stage.decisions()
-        for decision in self._log[known:]:
-            if decision.kind not in _QUIET:
-                self.audience.decided(decision)
+        self.audience.decided(self._log[known:])
         self._view = self.stage.view() or self._view
         self.audience.looked(self.stage.now(), self._view)
 
     def _over(self, chapter: Chapter, since: datetime) -> bool:
-        view, now = self._view, self.stage.now()
+        rollout = self._view.rollout if self._view else None
         if chapter.name is ChapterName.ECONOMY:
             crowned = first(self._log, DecisionKind.ALIAS, since, ALIAS_CHAMPION) is not None
-            done = view is not None and view.rollout is not None and view.rollout.over
-            return (crowned and done) or now >= chapter.until
+            if crowned and rollout is not None and rollout.over:
+                return True
         if chapter.name is ChapterName.WORSE:
-            return self._gone(since)
-        return now >= chapter.until
-
-    def _gone(self, since: datetime) -> bool:
-        view = self._view
-        if view is None or view.rollout is None or view.rollout.opened_at < since:
-            return False
-        return view.rollout.over
-
-    def _outcome(self, name: ChapterName, since: datetime) -> tuple[str, bool]:
-        asked = first(self._log, DecisionKind.RUN, since)
-        alarm = first(self._log, DecisionKind.ALARM, since)
-        cause = first(self._log, DecisionKind.DIAGNOSIS, since)
-        if name in (ChapterName.HEALTHY, ChapterName.MENDED):
-            quiet = asked is None and (name is ChapterName.MENDED or alarm is None)
-            return ("nothing was retrained" if quiet else "it was not quiet"), quiet
-        if name is ChapterName.FAULT:
-            seen = alarm or cause
-            said = seen.reason if seen else "the fault was not noticed"
-            return said, seen is not None and asked is None
-        if name is ChapterName.NEWCOMERS:
-            said = cause.reason if cause else "no harm was found"
-            return said, asked is None
-        moved = first(self._log, DecisionKind.ALIAS, since, ALIAS_CHAMPION)
-        if name is ChapterName.ECONOMY:
-            return (moved.reason if moved else "no new champion came"), moved is not None
-        rollout = self._view.rollout if self._view else None
-        said = rollout.reason if rollout and self._gone(since) else "the worse model is still there"
-        return said, self._gone(since) and moved is None
+            # It is over by itself; its days count from when it began.
+            gone = rollout is not None and rollout.opened_at >= since and rollout.over
+            return gone or self.stage.now() >= since + (chapter.until - chapter.starts)
+        return self.stage.now() >= chapter.until

@@ -37,10 +37,11 @@ from heliotrope.spec import ModelSpec, load_spec
 from heliotrope.vocabulary import COLLECTOR_TOKEN_FILE, ENV_CLOCK, PATH_API
 
 SPEC_FILE, WORSE_FILE, HISTORY_FILE = "story.yaml", "worse.yaml", "data/story.parquet"
-READY_SECONDS = 180.0
+READY_SECONDS = 600.0
 LAG = timedelta(hours=12)
 """By which the truth may be behind the clock before the clock waits for the controller."""
 _LOOK_SECONDS = 0.3
+_STOP_SECONDS = 60.0
 
 
 class StoryStage:
@@ -66,7 +67,8 @@ class StoryStage:
         self._replayed: Replayed | None = None
         self._broken: str | None = None
         self._newest: datetime | None = None
-        self._worse: subprocess.Popen[bytes] | None = None
+        self._trainings: list[subprocess.Popen[bytes]] = []
+        self._bringing: threading.Thread | None = None
         self._training: TrainingWatch | None = None
 
     @cached_property
@@ -97,14 +99,14 @@ class StoryStage:
             if state is None:
                 self._broken = f"The platform did not start: {why}"
 
-        thread = threading.Thread(target=bring_up, daemon=True)
+        thread = self._bringing = threading.Thread(target=bring_up, daemon=True)
         thread.start()
         return thread
 
     def train(self, file: str, log: str) -> "subprocess.Popen[bytes]":
         """Begin to train."""
         with (self.home / log).open("wb") as output:
-            return subprocess.Popen(
+            training = subprocess.Popen(
                 [sys.executable, "-m", "heliotrope", "train", str(self._folder / file)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -115,6 +117,8 @@ class StoryStage:
                     ENV_CLOCK: str(self._clock_file),
                 },
             )
+        self._trainings.append(training)
+        return training
 
     def wait_ready(self) -> None:
         """Return when the champion answers.
@@ -215,12 +219,15 @@ class StoryStage:
 
     def force_worse(self) -> None:
         """Train by the old recipe on the old loans alone, with the gate off."""
-        self._worse = self.train(WORSE_FILE, "worse.log")
+        self.train(WORSE_FILE, "worse.log")
 
     def trouble(self) -> str | None:
         """Why the loans no longer come, where they do not."""
         if self._broken:
             return self._broken
+        failed = any(one.poll() not in (None, 0) for one in self._trainings)
+        if failed and not self._stopping.is_set():
+            return f"A training of the story's failed; its log is in {self.home}."
         done = self._replayed
         if done is None or self._stopping.is_set():
             return None
@@ -231,17 +238,35 @@ class StoryStage:
         return self._replayed
 
     def stop(self, keep: bool) -> None:
-        """End the loans; and the platform, unless it is kept, whose clock then is as a wall's."""
+        """End the loans and what trains; and the platform, unless it is kept, whose clock then is
+        as a wall's."""
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(30)
-        if self._worse is not None and self._worse.poll() is None:
-            self._worse.terminate()
-            self._worse.wait(30)
-        if keep:
-            set_clock(self._clock_file, 1.0)
-        else:
-            stop_platform(self.home)
+        try:
+            for training in self._trainings:
+                _end(training)
+            if self._thread is not None:
+                self._thread.join(_STOP_SECONDS)
+        finally:
+            if keep:
+                set_clock(self._clock_file, 1.0)
+            else:
+                # One that is just starting can be told to end only once it has begun.
+                while self._bringing is not None and self._bringing.is_alive():
+                    stop_platform(self.home)
+                    self._bringing.join(_LOOK_SECONDS)
+                stop_platform(self.home)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    # A training gives its steps time to take back what they half did.
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def worse_spec(text: str) -> str:
