@@ -61,6 +61,24 @@ class Role(StrEnum):
     """It answers nobody; its answers are compared."""
 
 
+class Place(StrEnum):
+    """Where Heliotrope runs."""
+
+    EMBEDDED = "embedded"
+    """On one machine: processes, Envoy, SQLite, a folder."""
+    CLUSTER = "cluster"
+    """On Kubernetes: KFP, KServe, PostgreSQL, an object store."""
+
+
+class ServingMode(StrEnum):
+    """How KServe deploys, as its annotation spells it."""
+
+    STANDARD = "Standard"
+    """Deployments; traffic is split by the Gateway API."""
+    KNATIVE = "Knative"
+    """Revisions of a Knative Service."""
+
+
 class Outcome(StrEnum):
     """How a training run ended, as its report and its MLflow run say."""
 
@@ -161,6 +179,22 @@ ENV_CODE_DIRTY = "HELIOTROPE_CODE_DIRTY"
 """`true` where that code differed from its commit."""
 ENV_LOCK_HASH = "HELIOTROPE_LOCK_HASH"
 """Hash of the lock file that an image was built from."""
+
+# Kubernetes
+ENV_PLACE = "HELIOTROPE_PLACE"
+"""`cluster` where this process belongs to a cluster; one machine without it."""
+ENV_NAMESPACE = "HELIOTROPE_NAMESPACE"
+"""Namespace of the models; the pod's own, or the kubeconfig's, without it."""
+ENV_KSERVE_MODE = "HELIOTROPE_KSERVE_MODE"
+"""`Standard` (Deployments behind the Gateway API), which it is without it, or `Knative`."""
+ENV_REPLICAS = "HELIOTROPE_REPLICAS"
+"""Pods of the version that has the traffic, at least; 1 without it."""
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGED_BY = "heliotrope"
+LABEL_PART = "heliotrope.dev/part"
+"""What an object of ours is for; one of the PART names."""
+PART_SPEC = "spec"
+"""A ConfigMap that holds a model's spec, put there by `heliotrope deploy`."""
 
 # Kubeflow Pipelines
 ENV_KFP_URL = "HELIOTROPE_KFP_URL"

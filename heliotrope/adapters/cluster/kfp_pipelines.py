@@ -1,6 +1,7 @@
 """Compiled pipelines in KFP: found by name and namespace, a version for each content."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ from heliotrope.adapters.cluster.kfp_link import KfpLink
 from heliotrope.errors import ConflictError, HeliotropeError, NotFoundError
 
 _HASH_LENGTH = 12
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's where it is there: a compiled pipeline takes the other half a second."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class PipelineVersion:
 
 def pipeline_name(text: str) -> str:
     """The name within a compiled pipeline."""
-    document = next(yaml.safe_load_all(text), None)
+    document = next(yaml.load_all(text, _LOADER), None)
     name = (document or {}).get("pipelineInfo", {}).get("name")
     if not name:
         raise HeliotropeError("A compiled pipeline must have pipelineInfo.name. Got none.")
@@ -43,8 +46,8 @@ def version_name(text: str) -> str:
 
     Comments and the order of keys do not count. Legal as the name of a Kubernetes object too.
     """
-    documents = list(yaml.safe_load_all(text))
-    whole = yaml.safe_dump_all(documents, sort_keys=True)
+    documents = list(yaml.load_all(text, _LOADER))
+    whole = json.dumps(documents, sort_keys=True)
     digest = hashlib.sha256(whole.encode()).hexdigest()[:_HASH_LENGTH]
     return f"{pipeline_name(text)}-{digest}"
 
