@@ -18,8 +18,8 @@ from heliotrope.settings import Settings
 if TYPE_CHECKING:
     from heliotrope.adapters.embedded.run_log import FileRunLog
     from heliotrope.adapters.embedded.runs import EmbeddedRuns
-    from heliotrope.adapters.embedded.scrape_watch import ScrapeWatch
     from heliotrope.adapters.embedded.serving import EmbeddedServing
+    from heliotrope.adapters.scrape_watch import ScrapeWatch
     from heliotrope.adapters.sql_state import SqlStateStore
     from heliotrope.domain.drift import DriftReport
     from heliotrope.domain.lineage import CodeIdentity
@@ -131,7 +131,7 @@ class Platform:
     @cached_property
     def traffic(self) -> "ScrapeWatch":
         """Requests by version, as they count them themselves; sampled by whoever watches."""
-        from heliotrope.adapters.embedded.scrape_watch import ScrapeWatch
+        from heliotrope.adapters.scrape_watch import ScrapeWatch
 
         return ScrapeWatch(self.serving)
 

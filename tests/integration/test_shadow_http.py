@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from heliotrope.adapters.embedded.scrape_watch import ScrapeWatch, read_counts
 from heliotrope.adapters.http_replay import HttpReplayer
+from heliotrope.adapters.scrape_watch import Instance, ScrapeWatch, read_counts
 from heliotrope.domain.serving_plan import ObservedRevision, ObservedServing
 from heliotrope.errors import UnavailableError
 from heliotrope.ports.replay import LoggedRequest, ReplayOutcome
@@ -247,6 +247,40 @@ def test_one_that_does_not_answer_is_missed_and_all_that_do_not_are_an_error(wat
     place.away = True
     with pytest.raises(UnavailableError):
         watching.sample("loans", T0 + MINUTE)
+
+
+def test_the_pods_of_a_version_are_counted_one_by_one_as_they_come_and_go() -> None:
+    pages: dict[str, str] = {"a": exposition(100), "b": exposition(40)}
+    there = ["a", "b"]
+
+    def instances(model: str) -> list[Instance]:
+        return [Instance("2", name, f"http://{name}") for name in there]
+
+    watching = ScrapeWatch(
+        Place(),
+        lambda url: pages[url.split("/")[2]],
+        instances,  # type: ignore[arg-type]
+    )
+
+    def counted(minute: int) -> int:
+        watching.sample("loans", T0 + minute * MINUTE)
+        (found,) = watching.traffic("loans", T0, T0 + minute * MINUTE)
+        return found.requests
+
+    watching.sample("loans", T0)
+    pages |= {"a": exposition(110), "b": exposition(45)}
+    assert counted(1) == 15
+    # A third is scaled up; what it counts of itself (with its three refused) is new.
+    there.append("c")
+    pages["c"] = exposition(7)
+    assert counted(2) == 15 + 7 + 3
+    # The first goes with its counts, and they stay counted.
+    there.remove("a")
+    pages["b"] = exposition(50)
+    assert counted(3) == 15 + 10 + 5
+    # The second's container starts again.
+    pages["b"] = exposition(2)
+    assert counted(4) == 15 + 10 + 5 + 2 + 3
 
 
 def test_a_missing_score_counts_as_an_error_and_other_versions_do_not_count() -> None:

@@ -4,7 +4,7 @@ import math
 import urllib.error
 import urllib.request
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -45,13 +45,24 @@ class Counts:
         )
 
 
+@dataclass(frozen=True)
+class Instance:
+    """One process that answers as a version."""
+
+    version: str
+    name: str
+    """Another when it is another process's place: a pod's id."""
+    url: str
+    """Its base URL, past every split."""
+
+
 @dataclass
 class _History:
     """One version's."""
 
-    process: Counts
-    """As its process last said."""
-    total: Counts
+    total: Counts = field(default_factory=Counts)
+    processes: dict[str, Counts] = field(default_factory=dict)
+    """As each instance last said."""
     samples: list[tuple[datetime, Counts]] = field(default_factory=list)
 
 
@@ -59,42 +70,52 @@ class ScrapeWatch:
     """Keeps a short history of what running versions count of themselves (`TrafficWatch`).
 
     Args:
-        serving: knows where versions run.
+        serving: knows where versions run, one process each.
         fetch: answers the text at a URL; raises OSError.
+        instances: where they run, by model, where a version has several processes.
     """
 
-    def __init__(self, serving: Serving, fetch: Callable[[str], str] | None = None) -> None:
+    def __init__(
+        self,
+        serving: Serving,
+        fetch: Callable[[str], str] | None = None,
+        instances: Callable[[str], Sequence[Instance]] | None = None,
+    ) -> None:
         self._serving, self._fetch = serving, fetch or _get
+        self._instances = instances or self._of_revisions
         self._known: dict[tuple[str, str], _History] = {}
         self._began: dict[str, datetime] = {}
         self._trouble: dict[str, str] = {}
 
     def sample(self, model: str, now: datetime) -> None:
-        """Scrape every version of a model that listens. A version that does not answer is missed.
+        """Scrape every instance of a model that listens. One that does not answer is missed.
 
         Raises:
             UnavailableError: where they run is not known.
         """
-        observed = self._serving.observe(model)
+        running = self._instances(model)
         self._trouble.pop(model, None)
-        running = [r for r in observed.revisions if r.address] if observed else []
-        for revision in running:
+        said: dict[str, dict[str, Counts]] = {}
+        for one in running:
             try:
-                text = self._fetch(f"{(revision.address or '').rstrip('/')}/metrics")
-                counts = read_counts(text, revision.version)
+                text = self._fetch(f"{one.url.rstrip('/')}/metrics")
+                counts = read_counts(text, one.version)
             except (OSError, ValueError) as error:
                 # Whether it lives is another question, asked by whoever runs it.
-                self._trouble[model] = f"version {revision.version}: {error}"
+                self._trouble[model] = f"version {one.version}: {error}"
                 continue
-            self._take(model, revision.version, counts, now)
+            said.setdefault(one.version, {})[one.name] = counts
+        for version, processes in said.items():
+            self._take(model, version, processes, now)
         self._began.setdefault(model, now)
-        gone = {
-            key
-            for key in self._known
-            if key[0] == model and key[1] not in {r.version for r in running}
-        }
-        for key in gone:
+        there = {one.version for one in running}
+        for key in [key for key in self._known if key[0] == model and key[1] not in there]:
             del self._known[key]
+
+    def _of_revisions(self, model: str) -> list[Instance]:
+        observed = self._serving.observe(model)
+        running = observed.revisions if observed else ()
+        return [Instance(r.version, r.version, r.address) for r in running if r.address]
 
     def traffic(self, model: str, since: datetime, until: datetime) -> list[Traffic]:
         """As the port says.
@@ -111,17 +132,25 @@ class ScrapeWatch:
             raise UnavailableError(f"versions must tell their counts. {self._trouble[model]}")
         return found
 
-    def _take(self, model: str, version: str, counts: Counts, now: datetime) -> None:
+    def _take(
+        self, model: str, version: str, processes: Mapping[str, Counts], now: datetime
+    ) -> None:
         history = self._known.get((model, version))
+        fresh = history is None
         if history is None:
-            # One that appears while we watch began with nothing; of others only what comes counts.
-            base = Counts() if model in self._began else counts
-            history = self._known[model, version] = _History(base, Counts(), [(now, Counts())])
-            if base is counts:
-                return
-        restarted = counts.requests < history.process.requests
-        added = counts if restarted else counts.less(history.process)
-        history.process, history.total = counts, history.total.plus(added)
+            history = self._known[model, version] = _History()
+        for name, counts in processes.items():
+            before = history.processes.get(name)
+            if before is None:
+                # One that appears while we watch began with nothing; of others only what comes
+                # counts.
+                before = Counts() if model in self._began else counts
+            elif counts.requests < before.requests:
+                before = Counts()  # it was started again
+            history.total = history.total.plus(counts.less(before))
+            history.processes[name] = counts
+        if fresh and model in self._began:
+            history.samples.append((now, Counts()))
         while history.samples and history.samples[-1][0] > now:
             history.samples.pop()  # the clock went back
         history.samples.append((now, history.total))
