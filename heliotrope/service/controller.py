@@ -50,6 +50,10 @@ class Lock(Protocol):
         """Try to take it; answers whether it is ours."""
         ...
 
+    def holder(self) -> str:
+        """Who holds it, as far as is known."""
+        ...
+
     def release(self) -> None:
         """Give it back."""
         ...

@@ -1,4 +1,4 @@
-"""What every place that serves must do with a plan: the embedded supervisor; KServe beside it.
+"""What every place that serves must do with a plan: the embedded supervisor, KServe's two modes.
 
 A `Place` gives the tests a serving port and versions to run; the tests only speak the port and
 ask the addresses that it answers with.
@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,9 +24,11 @@ import pytest
 
 from bench.standin import build_model, loan_rows
 from heliotrope.adapters.embedded.serving import EmbeddedServing
+from heliotrope.adapters.inference_service import ServingMode
 from heliotrope.domain.serving_plan import ObservedServing, Revision, ServingPlan
 from heliotrope.ports.serving import Serving
 from heliotrope.vocabulary import ENV_HOME, ENV_STORE, ENV_TRACKING, ONNX_FILE, Role
+from tests.emulated.kserve_place import kserve_place
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 PATIENCE = 90.0
@@ -134,7 +137,32 @@ def embedded(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         assert process.wait(60) == 0
 
 
-@pytest.fixture(params=["embedded"])
+@contextmanager
+def on_kserve(mode: ServingMode, model_folder: Path, folder: Path) -> Iterator[Place]:
+    with kserve_place(mode, model_folder, folder) as here:
+        here.offer("loans", "1")
+        place = Place(here.serving, here.offer, here.spoil)
+        place.apply("loans", {"1": Role.CHAMPION}, v1=100)
+        yield place
+
+
+@pytest.fixture(scope="module")
+def kserve_standard(
+    model_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("standard")
+    with on_kserve(ServingMode.STANDARD, model_folder, folder) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def kserve_knative(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("knative")
+    with on_kserve(ServingMode.KNATIVE, model_folder, folder) as place:
+        yield place
+
+
+@pytest.fixture(params=["embedded", "kserve_standard", "kserve_knative"])
 def place(request: pytest.FixtureRequest) -> Place:
     found: Place = request.getfixturevalue(request.param)
     return found

@@ -70,6 +70,10 @@ class _Call:
     repeatable: bool = True
 
 
+class FieldConflict(ConflictError):
+    """Another manager owns a field that was applied."""
+
+
 class KubeClient:
     """One account's calls on one namespace.
 
@@ -144,8 +148,8 @@ class KubeClient:
             dry: only ask what would come of it.
 
         Raises:
-            ConflictError: another manager owns a field (the message names both), or the object is
-                of another resourceVersion by now.
+            FieldConflict: another manager owns a field; the message names both.
+            ConflictError: the object is of another resourceVersion by now.
             NotFoundError: the cluster does not know the kind, or there is no such namespace.
         """
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
@@ -357,7 +361,11 @@ def _error(call: _Call, code: int, status: Object, said: str, account: Account) 
             return _Missing(f"{call.what}: it must be there. {said}")
         return NotFoundError(f"{call.what}: the cluster must have its kind and namespace. {said}")
     if code == 409:
-        return ConflictError(f"{call.what} must not meet another's change. {said}")
+        owned = any(
+            cause.get("reason") == "FieldManagerConflict" for cause in details.get("causes") or []
+        )
+        kind = FieldConflict if owned else ConflictError
+        return kind(f"{call.what} must not meet another's change. {said}")
     if code == 410:
         return _Expired(said)
     if code in (401, 403):

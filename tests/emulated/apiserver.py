@@ -1,0 +1,403 @@
+"""An API server of Kubernetes over real HTTP, a fake with behaviour.
+
+It keeps objects with uid, resourceVersion and generation; takes server-side apply (field managers,
+conflicts, dry run), merge patches, creates, replacements and deletions; validates against CRDs with
+unknown fields refused; authorizes by RBAC rules of a token; and fails as it is told to. `admit` is
+where a controller's webhooks are.
+"""
+
+import copy
+import json
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import RLock, Thread
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.emulated.field_managers import Conflict, Owners, merged
+from tests.emulated.schemas import problems
+
+Object = dict[str, Any]
+Key = tuple[str, str, str, str]
+"""Group, plural, namespace, name."""
+Rule = Mapping[str, Sequence[str]]
+KINDS = {
+    ("", "configmaps"): "v1", ("", "pods"): "v1", ("", "serviceaccounts"): "v1",
+    ("coordination.k8s.io", "leases"): "v1",
+    ("serving.kserve.io", "inferenceservices"): "v1beta1",
+    ("serving.kserve.io", "servingruntimes"): "v1alpha1",
+    ("serving.knative.dev", "revisions"): "v1",
+}  # fmt: skip
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+
+
+class Refuse(Exception):
+    """An answer that is no object: a status."""
+
+    def __init__(self, code: int, reason: str, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.code, self.details = code, details
+        self.body = {
+            "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message,
+            "reason": reason, "code": code, "details": details,
+        }  # fmt: skip
+
+
+@dataclass
+class Stored:
+    """An object and who owns its fields."""
+
+    value: Object
+    owners: Owners = field(default_factory=Owners)
+
+
+@dataclass
+class Fault:
+    """Answers that are no answers."""
+
+    status: int
+    """0 closes the connection."""
+    times: int
+    after: bool = False
+    """The deed is done before."""
+    retry_after: str | None = None
+    method: str | None = None
+
+
+class ApiServer:
+    """One cluster's; `url` once it is started.
+
+    Args:
+        kinds: the kinds that there are, as group and plural; all known ones without.
+        rules: RBAC rules by bearer token; everybody may do everything without.
+    """
+
+    def __init__(
+        self,
+        kinds: Sequence[tuple[str, str]] | None = None,
+        rules: Mapping[str, Sequence[Rule]] | None = None,
+    ) -> None:
+        self.kinds = KINDS if kinds is None else {kind: KINDS[kind] for kind in kinds}
+        self.rules = rules
+        self.lock = RLock()
+        self.objects: dict[Key, Stored] = {}
+        self.faults: list[Fault] = []
+        self.asked: list[tuple[str, str]] = []
+        self.admit: Callable[[Object | None, Object], str | None] = _admit_all
+        self._version = 100
+        self._server: ThreadingHTTPServer | None = None
+        self._thread: Thread | None = None
+
+    def start(self) -> "ApiServer":
+        """Listen."""
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        self._thread = Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop listening."""
+        assert self._server is not None
+        assert self._thread is not None
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        """Base URL."""
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def find(self, plural: str, name: str) -> Object | None:
+        """An object, for controllers and tests."""
+        with self.lock:
+            for (_, kind, _, known), stored in self.objects.items():
+                if (kind, known) == (plural, name):
+                    return copy.deepcopy(stored.value)
+        return None
+
+    def every(self, plural: str) -> list[Object]:
+        """All of a kind."""
+        with self.lock:
+            return [copy.deepcopy(s.value) for k, s in self.objects.items() if k[1] == plural]
+
+    def put(self, key: Key, value: Object, manager: str = "controller") -> None:
+        """Write as a controller does: status too, no checks."""
+        with self.lock:
+            stored = self.objects.get(key)
+            before = stored.value if stored else {}
+            after = {**copy.deepcopy(value), "metadata": {**(value.get("metadata") or {})}}
+            if stored is None:
+                stored = self.objects[key] = Stored({})
+            self._store(stored, before, after, key)
+
+    def drop(self, key: Key) -> None:
+        """Delete as a controller does."""
+        with self.lock:
+            self.objects.pop(key, None)
+
+    def edit(self, plural: str, name: str, patch: Object, manager: str) -> None:
+        """What a person does by hand."""
+        with self.lock:
+            key = next(k for k in self.objects if (k[1], k[3]) == (plural, name))
+            stored = self.objects[key]
+            after = merged(stored.value, patch)
+            stored.owners.update(stored.value, after, manager)
+            self._store(stored, stored.value, after, key)
+
+    def _store(self, stored: Stored, before: Object, after: Object, key: Key) -> bool:
+        """Keep a new value; False where nothing changed."""
+        plain = {k: v for k, v in before.items() if k != "metadata"}
+        metadata = {
+            k: v for k, v in after["metadata"].items()
+            if k not in ("resourceVersion", "managedFields", "generation", "uid")
+        }  # fmt: skip
+        old = {k: v for k, v in (before.get("metadata") or {}).items() if k in metadata}
+        same = plain == {k: v for k, v in after.items() if k != "metadata"} and old == metadata
+        if before and same:
+            return False
+        self._version += 1
+        had = before.get("metadata") or {}
+        moved = before.get("spec") != after.get("spec")
+        after["metadata"] = {
+            **metadata,
+            "name": key[3],
+            "uid": had.get("uid") or str(uuid.uuid4()),
+            "resourceVersion": str(self._version),
+            "generation": int(had.get("generation", 0)) + bool(moved or not before),
+        }
+        if key[2]:
+            after["metadata"]["namespace"] = key[2]
+        stored.value = after
+        return True
+
+    def answer(self, method: str, target: str, token: str, kind: str, body: bytes) -> Any:
+        """One request; raises Refuse."""
+        parts = urlsplit(target)
+        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        with self.lock:
+            self.asked.append((method, target))
+            return self._route(method, parts.path, query, token, kind, body)
+
+    def _route(
+        self, method: str, path: str, query: dict[str, str], token: str, kind: str, body: bytes
+    ) -> Any:
+        found = json.loads(body) if body else None
+        words = [unquote(word) for word in path.strip("/").split("/")]
+        if path in ("/apis", "/version") or (words[0] == "apis" and len(words) == 3):
+            return self._discover(words)
+        if words[-1] == "selfsubjectaccessreviews" and found is not None:
+            asked = found["spec"]["resourceAttributes"]
+            verb, group, plural = asked["verb"], asked.get("group", ""), asked["resource"]
+            allowed = self._may(token, verb, group, plural)
+            return {**found, "status": {"allowed": allowed, "reason": "" if allowed else "no rule"}}
+        group = words[1] if words[0] == "apis" else ""
+        rest = words[words.index("namespaces") + 1 :] if "namespaces" in words else []
+        if len(rest) < 2 or (group, rest[1]) not in self.kinds:
+            raise Refuse(404, "NotFound", "the server could not find the requested resource")
+        key = (group, rest[1], rest[0], rest[2] if len(rest) > 2 else "")
+        verb = _VERBS.get(method) or ("get" if key[3] else "list")
+        self._authorize(token, verb, key)
+        if verb == "get":
+            return self._stored(key).value
+        if verb == "list":
+            return self._list(key, query)
+        if verb == "delete":
+            self._stored(key)
+            return self.objects.pop(key).value
+        if verb == "create":
+            key = (*key[:3], found["metadata"]["name"])
+            if key in self.objects:
+                raise Refuse(409, "AlreadyExists", f'{key[1]} "{key[3]}" already exists')
+            return self._write(key, {}, found, query)
+        if verb == "update":
+            stored = self._stored(key)
+            return self._write(key, stored.value, found, query)
+        return self._patch(key, found, query, kind, token)
+
+    def _patch(
+        self, key: Key, found: Object, query: dict[str, str], kind: str, token: str
+    ) -> Object:
+        if kind == "application/merge-patch+json":
+            stored = self._stored(key)
+            return self._write(key, stored.value, merged(stored.value, found), query)
+        if kind != "application/apply-patch+yaml":
+            raise Refuse(415, "UnsupportedMediaType", f"the body of the request was in {kind}")
+        if key not in self.objects:
+            self._authorize(token, "create", key)
+        stored = self.objects.get(key) or Stored({})
+        self._require_version(stored.value, found, key)
+        owners, live = copy.deepcopy(stored.owners), stored.value
+        try:
+            after = owners.apply(
+                live, found, query["fieldManager"], force=query.get("force") == "true"
+            )
+        except Conflict as error:
+            causes = [
+                {
+                    "reason": "FieldManagerConflict", "field": f".{path}",
+                    "message": f'conflict with "{who}"',
+                }
+                for path, who in error.fields
+            ]  # fmt: skip
+            text = f"{error}: " + ", ".join(
+                f'conflict with "{who}": .{path}' for path, who in error.fields
+            )
+            raise Refuse(409, "Conflict", text, name=key[3], causes=causes) from error
+        after |= {"apiVersion": found["apiVersion"], "kind": found["kind"]}
+        after["metadata"] = {**(after.get("metadata") or {}), "name": key[3]}
+        return self._keep(key, stored, after, owners, query)
+
+    def _write(self, key: Key, before: Object, after: Object, query: dict[str, str]) -> Object:
+        self._require_version(before, after, key)
+        stored = self.objects.get(key) or Stored({})
+        owners = copy.deepcopy(stored.owners)
+        owners.update(before, after, query.get("fieldManager", "unknown"))
+        return self._keep(key, stored, after, owners, query)
+
+    def _keep(
+        self, key: Key, stored: Stored, after: Object, owners: Owners, query: dict[str, str]
+    ) -> Object:
+        wrong = problems(key[0], self.kinds[key[0], key[1]], key[1], after)
+        if wrong:
+            causes = [{"field": path, "message": text} for path, text in wrong]
+            unknown = any("Additional properties" in text for _, text in wrong)
+            code, reason = (400, "BadRequest") if unknown else (422, "Invalid")
+            text = f'{key[1]} "{key[3]}" is invalid: {wrong[0][0]}: {wrong[0][1]}'
+            raise Refuse(code, reason, text, name=key[3], causes=causes)
+        refusal = self.admit(stored.value or None, after)
+        if refusal:
+            raise Refuse(400, "BadRequest", f"admission webhook denied the request: {refusal}")
+        if query.get("dryRun") == "All":
+            return after
+        stored.owners = owners
+        self._store(stored, stored.value, after, key)
+        self.objects[key] = stored
+        return stored.value
+
+    def _require_version(self, before: Object, after: Object, key: Key) -> None:
+        asked = (after.get("metadata") or {}).get("resourceVersion")
+        has = (before.get("metadata") or {}).get("resourceVersion")
+        if asked is not None and asked != has:
+            text = f'Operation cannot be fulfilled on {key[1]} "{key[3]}": it has been modified'
+            raise Refuse(409, "Conflict", text, name=key[3])
+
+    def _stored(self, key: Key) -> Stored:
+        if key not in self.objects:
+            text = f'{key[1]} "{key[3]}" not found'
+            raise Refuse(404, "NotFound", text, name=key[3], kind=key[1])
+        return self.objects[key]
+
+    def _list(self, key: Key, query: dict[str, str]) -> Object:
+        wanted = dict(
+            part.split("=", 1) for part in query.get("labelSelector", "").split(",") if part
+        )
+        items = [
+            stored.value
+            for (group, plural, namespace, _), stored in sorted(self.objects.items())
+            if (group, plural, namespace) == key[:3]
+            and wanted.items() <= (stored.value["metadata"].get("labels") or {}).items()
+        ]
+        first = int(query.get("continue", "0"))
+        last = first + int(query.get("limit", "500"))
+        more = {"continue": str(last)} if last < len(items) else {}
+        return {"kind": "List", "metadata": more, "items": items[first:last]}
+
+    def _discover(self, words: list[str]) -> Object:
+        if words == ["version"]:
+            return {"gitVersion": "v1.33.0"}
+        if words == ["apis"]:
+            found: dict[str, set[str]] = {}
+            for (group, _), version in self.kinds.items():
+                found.setdefault(group, set()).add(version)
+            return {
+                "groups": [
+                    {"name": group, "versions": [{"version": v} for v in sorted(versions)]}
+                    for group, versions in found.items()
+                    if group
+                ]
+            }
+        names = [p for (g, p), v in self.kinds.items() if [g, v] == words[1:]]
+        if not names:
+            raise Refuse(404, "NotFound", "the server could not find the requested resource")
+        return {"resources": [{"name": name} for name in names]}
+
+    def _authorize(self, token: str, verb: str, key: Key) -> None:
+        if not self._may(token, verb, key[0], key[1]):
+            text = f'{key[1]} is forbidden: cannot {verb} resource "{key[1]}" in group "{key[0]}"'
+            raise Refuse(403, "Forbidden", text, name=key[3])
+
+    def _may(self, token: str, verb: str, group: str, plural: str) -> bool:
+        if self.rules is None:
+            return True
+        return any(
+            verb in rule["verbs"] and group in rule["apiGroups"] and plural in rule["resources"]
+            for rule in self.rules.get(token, [])
+        )
+
+
+def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length") or 0))
+            fault = _fault(api, self.command)
+            if fault is not None and not fault.after:
+                self._fail(fault)
+                return
+            token = (self.headers.get("authorization") or "").removeprefix("Bearer ")
+            kind = self.headers.get("content-type") or ""
+            try:
+                code, found = 200, api.answer(self.command, self.path, token, kind, body)
+                text = json.dumps(found)
+            except Refuse as error:
+                code, text = error.code, json.dumps(error.body)
+                if not error.details and code == 404:
+                    text = "404 page not found\n"
+            if fault is not None:
+                self._fail(fault)
+                return
+            self._say(code, text, {})
+
+        def _fail(self, fault: Fault) -> None:
+            if fault.status == 0:
+                self.close_connection = True
+                return
+            after = {"retry-after": fault.retry_after} if fault.retry_after is not None else {}
+            self._say(fault.status, "the server is unwell", after)
+
+        def _say(self, code: int, text: str, headers: Mapping[str, str]) -> None:
+            data = text.encode()
+            self.send_response(code)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
+
+        def log_message(self, *_: Any) -> None:
+            """Quiet."""
+
+    return Handler
+
+
+def _admit_all(_before: Object | None, _after: Object) -> str | None:
+    return None
+
+
+def _fault(api: ApiServer, method: str) -> Fault | None:
+    with api.lock:
+        for fault in api.faults:
+            if fault.times > 0 and fault.method in (None, method):
+                fault.times -= 1
+                return fault
+    return None

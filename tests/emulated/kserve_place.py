@@ -1,0 +1,86 @@
+"""KServe emulated over HTTP, with real predictors below it: where the serving port is tried."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from threading import Event, Thread
+
+from heliotrope.adapters.cluster.access import Account
+from heliotrope.adapters.cluster.kserve import KServeServing
+from heliotrope.adapters.cluster.kube import client_of
+from heliotrope.adapters.inference_service import ServedAs, ServingMode
+from heliotrope.vocabulary import ONNX_FILE
+from tests.emulated.apiserver import ApiServer, Object
+from tests.emulated.fronts import Fronts
+from tests.emulated.kserve_controller import KServe
+from tests.emulated.process_pods import ProcessPod
+
+ROUND_SECONDS = 0.05
+
+
+@dataclass
+class KServePlace:
+    """A cluster's worth."""
+
+    serving: KServeServing
+    controller: KServe
+    api: ApiServer
+    models: Path
+    template: Path
+
+    def offer(self, model: str, version: str) -> None:
+        """Put a version into the object store."""
+        shutil.copytree(self.template, self.models / model / version)
+
+    def spoil(self, model: str, version: str) -> None:
+        """Put one there that cannot be run."""
+        self.offer(model, version)
+        (self.models / model / version / ONNX_FILE).write_bytes(b"no model")
+
+
+@contextmanager
+def kserve_place(mode: ServingMode, template: Path, folder: Path) -> Iterator[KServePlace]:
+    """A cluster in a mode that runs by itself until the end."""
+    api, numbers = ApiServer().start(), count(1)
+
+    def make(model: str, version: str, predictor: Object) -> ProcessPod:
+        return ProcessPod(folder / "pods" / f"{model}-{version}-{next(numbers)}", model, predictor)
+
+    def pick(host: str, draw: float) -> int | None:
+        with api.lock:
+            edge = 0
+            for share, work in controller.routes.get(host, []):
+                edge += share
+                if draw < edge:
+                    return work.ready[0].port if work.ready else None
+        return None
+
+    fronts = Fronts(pick)
+    controller = KServe(api, make, fronts.url)
+    models = folder / "models"
+    serving = KServeServing(
+        client_of(api.url, Account.CONTROLLER, "shop"),
+        ServedAs(mode, "shop"),
+        lambda model, version: (models / model / version).as_uri(),
+        service_url=lambda service, _: fronts.url(service),
+        linger=0.2,
+    )
+    ended = Event()
+
+    def run() -> None:
+        while not ended.wait(ROUND_SECONDS):
+            controller.round()
+
+    thread = Thread(target=run)
+    thread.start()
+    try:
+        yield KServePlace(serving, controller, api, models, template)
+    finally:
+        ended.set()
+        thread.join()
+        controller.stop()
+        fronts.stop()
+        api.stop()
