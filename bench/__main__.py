@@ -14,6 +14,8 @@ SCRIPTS: dict[str, list[str]] = {
     "controller_scale": [],
     "rollout": [],
     "accuracy_alarms": [],
+    "estimate": [],
+    "rollback": [],
     "truth": ["--predictions", "1000000", "--labels", "500000"],
 }
 
