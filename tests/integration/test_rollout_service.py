@@ -22,7 +22,7 @@ from heliotrope.domain.decisions import DecisionKind, first_broken
 from heliotrope.domain.rollout.documents import Rollout
 from heliotrope.domain.rollout.orders import Order
 from heliotrope.domain.rollout.states import RolloutState as S
-from heliotrope.errors import HeliotropeError, NotFoundError, UnavailableError
+from heliotrope.errors import HeliotropeError, NotFoundError, UnavailableError, UsageError
 from heliotrope.ports.registry import RegisteredVersion
 from heliotrope.service.rollout import RolloutService, Ticked
 from heliotrope.service.rollout_gathering import Gatherer, Sources
@@ -221,6 +221,26 @@ class World:
     def over(self) -> bool:
         return self.latest.concluded
 
+    def ready(self, version: str) -> bool:
+        seen = self.platform.observe("loans")
+        there = seen.revision(version) if seen else None
+        return there is not None and there.ready
+
+    def order(self, order: Order) -> None:
+        """A person's order, given again where the process died of it and it was not written."""
+        for _ in range(2):
+            try:
+                self.service.order("loans", order, "kim", "", self.now)
+            except Killed:
+                self.kills += 1
+                self.start()
+            except UsageError:
+                # It was written before the process died; the controller carries it out.
+                assert self.kills
+                return
+            else:
+                return
+
     @property
     def champion(self) -> str:
         return self.registry.aliases[ALIAS_CHAMPION]
@@ -274,12 +294,30 @@ def test_a_better_candidate_becomes_champion_and_every_step_is_in_the_log(
     assert here.registry.moved == [(ALIAS_CHAMPION, "2")]
 
 
+ENDS = ("promoted", "rolled back", "taken back", "superseded", "aborted", "forced")
+
+
 def story(world: Callable[..., World], wanted: str, at: int | None) -> World:
-    """A rollout to its end, with a controller that dies at one point."""
-    behaviours = good() if wanted == "promoted" else {**good(), "2": Behaviour(model(0.95))}
+    """A rollout to one of its ends, with a controller that dies at one point."""
+    does = {**good(), "3": Behaviour(model(0.52))}
+    if wanted in ("rolled back", "forced"):
+        does["2"] = Behaviour(model(0.95))
     text = SPEC.replace("minimum_labels: 60", "minimum_labels: 30").replace("bake: 2h", "bake: 30m")
-    here = world(behaviours, spec=parse_spec(text), fate=Fate(at=at), users=15)
+    here = world(does, spec=parse_spec(text), fate=Fate(at=at), users=15)
     here.candidate()
+    if wanted == "taken back":
+        here.run(lambda: here.latest.state is S.BAKING)
+        here.behaviours["2"].fails = True
+    elif wanted == "superseded":
+        here.run(lambda: here.latest.live)
+        here.registry.add("3", ALIAS_CANDIDATE)
+        here.run(lambda: here.latest.candidate == "3")
+    elif wanted == "aborted":
+        here.run(lambda: here.latest.live)
+        here.order(Order.ABORT)
+    elif wanted == "forced":
+        here.run(lambda: here.latest.state is S.SHADOW and here.ready("2"))
+        here.order(Order.PROMOTE)
     here.run(here.over)
     return here
 
@@ -300,12 +338,12 @@ def check_killed_at(
         keys = [decision.key for decision in log]
         assert len(set(keys)) == len(keys), point
         places = [WAY.index(s) for s, _ in killed.history if s in WAY]
-        # The first champion's own rollout comes before the candidate's.
+        # Rollouts of others come before: the first champion's own, and one that was superseded.
         falls = [(a, b) for a, b in pairwise(places) if b < a]
-        assert len(falls) <= 1, (point, killed.history)
+        assert len(falls) <= (2 if wanted == "superseded" else 1), (point, killed.history)
 
 
-@pytest.mark.parametrize("wanted", ["promoted", "rolled back"])
+@pytest.mark.parametrize("wanted", ENDS)
 def test_a_controller_killed_at_some_points_comes_to_the_same_end(
     world: Callable[..., World], wanted: str
 ) -> None:
@@ -315,7 +353,7 @@ def test_a_controller_killed_at_some_points_comes_to_the_same_end(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("wanted", ["promoted", "rolled back"])
+@pytest.mark.parametrize("wanted", ENDS)
 def test_a_controller_killed_at_any_point_comes_to_the_same_end(
     world: Callable[..., World], wanted: str
 ) -> None:
@@ -533,3 +571,80 @@ def test_without_the_platform_a_rollout_waits_and_says_so(world: Callable[..., W
     here.platform.away = False
     here.run(here.over)
     assert here.champion == "2"
+
+
+@pytest.mark.parametrize("alias", ["not moved yet", "moved"])
+def test_a_breach_while_it_is_being_promoted_takes_it_back(
+    world: Callable[..., World], alias: str
+) -> None:
+    """The controller dies amid the promotion, and when it is back the candidate is broken."""
+    here = world()
+    here.candidate()
+    move, died = here.registry.set_alias, []
+
+    def dies(model_: str, name: str, version: str) -> None:
+        if version == "2" and not died:
+            if alias == "moved":
+                move(model_, name, version)
+            died.append(version)
+            here.behaviours["2"].fails = True
+            raise Killed
+        move(model_, name, version)
+
+    here.registry.set_alias = dies  # type: ignore[method-assign]
+    here.run(lambda: bool(died))
+    assert here.latest.state is S.BAKING
+    assert here.champion == ("2" if alias == "moved" else "1")
+    here.run(here.over)
+    assert here.latest.state is S.ROLLED_BACK, here.latest.reason
+    assert here.champion == "1"
+    assert here.platform._weights == {"1": 100}
+    assert first_broken(here.state.decisions("loans")) is None
+
+
+def test_a_breach_while_the_registry_is_away_amid_the_promotion_never_crowns_it(
+    world: Callable[..., World],
+) -> None:
+    here = world()
+    here.candidate()
+    here.run(lambda: here.latest.state is S.FULL)
+    here.registry.away = True
+    here.run(lambda: here.latest.state is S.BAKING)
+    assert here.champion == "1"
+    here.behaviours["2"].fails = True
+    here.tick()
+    assert here.latest.state is S.ROLLED_BACK
+    assert here.platform.plan("loans").weights == {"1": 100}
+    here.registry.away = False
+    here.run(here.over)
+    assert here.registry.moved == []
+
+
+def test_a_flood_of_late_and_repeated_labels_moves_one_step_at_a_time(
+    world: Callable[..., World],
+) -> None:
+    here = world(users=40)
+    here.labels = False
+    here.candidate()
+    for _ in range(30):
+        here.tick()
+    assert here.latest.state is S.SHADOW
+    here.history.clear()
+    told = {p.prediction_id: p.features["x"] for p in here.log._predictions.values()}
+    assert len(told) > 1000
+    for name, x in told.items():
+        right = (x > 0.5) != (here.random.random() < 0.05)
+        # A wrong one first, which the last received corrects; and that one over and over.
+        here.log.add_label(name, float(not right), here.now - TICK)
+        for _ in range(5):
+            here.log.add_label(name, float(right), here.now)
+    here.run(here.over)
+    states = [state for state, _ in here.history]
+    assert [s for s in states if s in WAY] == [s for s in WAY[1:] if s in states]
+    assert {S.CANARY, S.FULL, S.BAKING, S.PROMOTED} <= set(states)
+    assert here.champion == "2"
+    judged = here.service.book.judgement("loans")
+    assert judged is not None
+    seen = judged.evidence.comparison
+    assert seen is not None
+    assert seen.labelled <= len(told)
