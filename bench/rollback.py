@@ -5,7 +5,7 @@
 The whole of `heliotrope up` (predictors, Envoy, collector, controller) on real time, with requests
 through the gateway all the while. Each round registers a version, makes it champion by a person's
 word so that it has all of the traffic, and then has it die (SIGKILL) or hang (SIGSTOP). Counted
-from there: to the decision in the log, to the last answer of the broken version, to the first moment
+from there: to the decision in the log, to the last answer of the broken version, to the moment
 from which Envoy's split says 100% of the old one; and every answer that was no 200. `--write`
 writes docs/tables/rollback.md.
 """
