@@ -6,8 +6,10 @@ revision before it is rolled out again, so that a promotion can be taken back by
 a number the latest revision has all traffic, or, while it is not ready, the last that was: a
 number must therefore never be taken away before the latest revision is ready.
 
-A version that is no longer rolled out has no route of its own: during the bake after a promotion
-the former champion has no address. Knative keeps a pod of it for as long as `RETENTION` says.
+A version without a route has no address and falls asleep, but the former champion must stay awake
+and be asked for as long as the new one may be taken back. So once the new one is rolled out, the
+former one becomes the latest revision, at 0: a fresh one of the same version. What is left when
+the plan names one version is brought back to one revision, fresh again, without a request lost.
 """
 
 from heliotrope.adapters.inference_service import (
@@ -23,9 +25,6 @@ from heliotrope.adapters.inference_service import (
     version_of,
 )
 
-RETENTION = "autoscaling.knative.dev/scale-to-zero-pod-retention-period"
-RETENTION_TIME = "1h"
-"""The longest that Knative takes."""
 PERCENT = "canaryTrafficPercent"
 _REVISIONS = (
     "latestCreatedRevision", "latestReadyRevision", "latestRolledoutRevision",
@@ -97,17 +96,14 @@ def _step(kept: KeptPlan, now: _State) -> tuple[str, int | None]:
     base = now.version(now.rolled)
     if now.template is None or base is None:
         return goal, None
-    template, share = now.template, plan.weights.get(now.template, 0)
-    if base == template and now.percent == 100 and now.version(now.before) in wanted - {base}:
-        # Promoted, and the one before is still in the plan: to lower the number takes it back.
-        return template, share
     if base in wanted:
         other = next(iter(wanted - {base}), None)
         return (
             _settle(now, base) if other is None else _share(now, other, plan.weights.get(other, 0))
         )
-    if base == template and now.version(now.before) == goal and now.percent in (0, 100, None):
-        return template, 0
+    if base == now.template and now.version(now.before) == goal and now.percent in (0, 100, None):
+        # To lower the number rolls out again what was before, which needs no new revision.
+        return base, 0
     return _share(now, goal, 100)
 
 
@@ -148,11 +144,10 @@ def view_knative(seen: Seen) -> View:
         share = int(one.get("percent") or 0)
         if share:
             weights[version] = weights.get(version, 0) + share
-        addresses[version] = addresses.get(version) or _url(one.get("url"))
+        # Until what is latest is ready, its address leads to the one before.
+        theirs = not one.get("latestRevision") or version == now.template
+        addresses[version] = addresses.get(version) or (_url(one.get("url")) if theirs else None)
     routed, _ = seen.condition("PredictorRouteReady")
-    before = now.version(now.before)
-    if now.percent == 100 and now.rolled == now.latest and before is not None:
-        addresses.setdefault(before, None)
     ready = frozenset(version for version in addresses if _is_ready(now, version))
     kept = {v: url if v in ready else None for v, url in addresses.items()}
     return View(tuple(addresses), ready, kept, weights if routed else {}, now.fresh)
@@ -176,7 +171,6 @@ def _made(
     if version not in uris:
         uris[version] = str(seen.spec["predictor"]["model"]["storageUri"])
     body = predictor(kept.plan.model, version, uris[version], values, values.replicas)
-    body["annotations"] = {RETENTION: RETENTION_TIME}
     # An explicit null removes it, whoever set it.
     body[PERCENT] = percent
     return inference_service(kept.plan.model, values, {"predictor": body})

@@ -17,6 +17,7 @@ import pytest
 
 from heliotrope.adapters.embedded.memory_outcomes import MemoryOutcomes
 from heliotrope.adapters.embedded.memory_serving import Behaviour, MemoryServing
+from heliotrope.adapters.inference_service import ServingMode
 from heliotrope.adapters.sql_state import SqlStateStore
 from heliotrope.domain.decisions import DecisionKind, first_broken
 from heliotrope.domain.rollout.documents import Rollout
@@ -29,6 +30,7 @@ from heliotrope.service.rollout_gathering import Gatherer, Sources
 from heliotrope.service.shadow import Shadow
 from heliotrope.spec import ModelSpec, parse_spec
 from heliotrope.vocabulary import ALIAS_CANDIDATE, ALIAS_CHAMPION
+from tests.emulated.kserve_memory import KServeMemory
 
 SPEC = """
 name: loans
@@ -130,6 +132,8 @@ class Fate:
 class World:
     folder: Path
     behaviours: dict[str, Behaviour]
+    mode: ServingMode | None = None
+    """KServe's, where it serves; a platform in memory without."""
     spec: ModelSpec = field(default_factory=lambda: parse_spec(SPEC))
     users: int = 20
     labels: bool = True
@@ -141,7 +145,8 @@ class World:
 
     def __post_init__(self) -> None:
         self.log = MemoryOutcomes()
-        self.platform = MemoryServing(self.behaviours, self.log, lambda: self.now)
+        parts = (self.behaviours, self.log, lambda: self.now)
+        self.platform = KServeMemory(self.mode, *parts) if self.mode else MemoryServing(*parts)
         self.registry = Aliases()
         self.registry.add("1", ALIAS_CHAMPION)
         self.state = SqlStateStore(f"sqlite:///{self.folder / 'state.db'}")
@@ -254,20 +259,22 @@ def good() -> dict[str, Behaviour]:
     return {"1": Behaviour(model(BAD)), "2": Behaviour(model(GOOD))}
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[Callable[..., World]]:
+@pytest.fixture(params=[None, *ServingMode], ids=lambda mode: mode or "memory")
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., World]]:
     made = []
 
     def make(behaviours: dict[str, Behaviour] | None = None, **more: Any) -> World:
         number = len(made)
         folder = tmp_path / str(number)
         folder.mkdir()
-        made.append(World(folder, behaviours or good(), **more))
+        made.append(World(folder, behaviours or good(), request.param, **more))
         return made[-1]
 
     yield make
     for one in made:
         one.state.close()
+        if isinstance(one.platform, KServeMemory):
+            one.platform.close()
 
 
 WAY = [S.PENDING, S.SHADOW, S.CANARY, S.FULL, S.BAKING, S.PROMOTED]
