@@ -52,6 +52,7 @@ def demo(
             view.say("Stopping." if not keep else "Left running.")
             with _undisturbed():
                 stage.stop(keep)
+    (place / "story.json").write_text(told.to_json())
     report.write_text(render_story(told))
     view.summary(told, report.resolve())
     if keep:
@@ -64,11 +65,13 @@ def demo(
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """A second Ctrl-C would leave processes behind; what stops ends in a minute or two."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _story(quick: bool) -> "Story":

@@ -60,7 +60,7 @@ class Story:
     """When what happens, and how much.
 
     >>> [f"{c.name} {c.days:g}" for c in Story().chapters()][:3]
-    ['healthy 8', 'fault 3', 'mended 4']
+    ['healthy 6', 'fault 3', 'mended 3']
     """
 
     loans_a_day: int = 500
@@ -68,10 +68,10 @@ class Story:
     history_days: int = 40
     """Of loans that are known before it begins."""
     seed: int = 7
-    healthy: int = 8
+    healthy: int = 6
     """Days, as of each chapter; one of no days is left out."""
     fault: int = 3
-    mended: int = 4
+    mended: int = 3
     newcomers: int = 4
     economy: int = 21
     """At most; it is over when the new champion is there."""
