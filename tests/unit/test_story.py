@@ -324,7 +324,12 @@ def test_the_page_shows_every_decision_escaped_and_asks_nobody() -> None:
         (TURN + 2 * DAY, DecisionKind.ALARM, "accuracy <b>fell</b> & fell"),
         (TURN + 3 * DAY, DecisionKind.ALIAS, "champion is version 2"),
     )
-    windows = (window(TURN, 0.7), window(TURN + DAY, 0.72), window(TURN + 3 * DAY, 0.9, "10"))
+    windows = (
+        window(TURN, 0.7),
+        window(TURN + DAY, 0.72),
+        window(TURN + 3 * DAY, 0.9, "10"),
+        window(TURN + 3 * DAY, 0.6, "11", "shadow"),
+    )
     chapter = ChapterRecord(
         name="economy", title="The economy turns", starts=TURN, ended=TURN + 4 * DAY,
         outcome="champion is version 2", as_told=True,
@@ -337,6 +342,10 @@ def test_the_page_shows_every_decision_escaped_and_asks_nobody() -> None:
     page = _Page()
     page.feed(text)
     assert page.marks == 2
+    # Users got answers on three days, none of them of version 11, which is drawn all the same.
+    assert text.count('class="share v') == 3
+    assert text.count('class="v2 shadow"') == 1
+    assert "version 11" in text
     assert page.away == []
     assert "<b>fell" not in text
     assert text.count("accuracy &lt;b&gt;fell&lt;/b&gt; &amp; fell") == 2

@@ -29,6 +29,7 @@ from heliotrope.clock import SimulatedClock, set_clock
 from heliotrope.domain.decisions import Decision
 from heliotrope.domain.live_view import LiveView
 from heliotrope.domain.replay import ReplayRow
+from heliotrope.domain.rollout.states import LIVE
 from heliotrope.domain.synthetic import LoanGenerator
 from heliotrope.domain.synthetic.story import Story
 from heliotrope.errors import HeliotropeError
@@ -40,6 +41,9 @@ SPEC_FILE, WORSE_FILE, HISTORY_FILE = "story.yaml", "worse.yaml", "data/story.pa
 READY_SECONDS = 600.0
 LAG = timedelta(hours=12)
 """By which the truth may be behind the clock before the clock waits for the controller."""
+CAREFUL = 4.0
+"""By how much slower the clock runs while users get a candidate's answers: the controller looks
+once a second, and what it may decide within hours is not to take days."""
 _LOOK_SECONDS = 0.3
 _STOP_SECONDS = 60.0
 
@@ -67,6 +71,7 @@ class StoryStage:
         self._replayed: Replayed | None = None
         self._broken: str | None = None
         self._newest: datetime | None = None
+        self._exposed = False
         self._trainings: list[subprocess.Popen[bytes]] = []
         self._bringing: threading.Thread | None = None
         self._training: TrainingWatch | None = None
@@ -163,7 +168,9 @@ class StoryStage:
             patience=60.0,
         )
         try:
-            self._replayed = run_replay(self.spec, nullcontext(rows), place, wish, busy=self._busy)
+            self._replayed = run_replay(
+                self.spec, nullcontext(rows), place, wish, busy=self._busy, tempo=self._tempo
+            )
         except HeliotropeError as error:
             self._broken = str(error)
 
@@ -182,6 +189,9 @@ class StoryStage:
         seen = self._newest or self._story.chapters()[0].starts
         behind = self.now() - seen > LAG
         return training or unsettled or behind
+
+    def _tempo(self) -> float:
+        return self._speed / CAREFUL if self._exposed else self._speed
 
     @property
     def spec_name(self) -> str:
@@ -211,6 +221,7 @@ class StoryStage:
             link.close()
         if view is not None:
             self._newest = view.newest_prediction
+            self._exposed = view.rollout is not None and view.rollout.state in LIVE
         return view
 
     def decisions(self) -> list[Decision]:

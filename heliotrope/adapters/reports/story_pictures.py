@@ -1,10 +1,10 @@
-"""The story's pictures as SVG text: accuracy day by day, and who answered.
+"""The story's pictures as SVG text: accuracy day by day, who answered, what was decided.
 
 Written by hand rather than drawn by a plotting library, since colours come from the page's own
 variables, so that one page is right in light and dark.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from html import escape
@@ -15,7 +15,9 @@ from heliotrope.domain.story_report import StoryReport
 from heliotrope.vocabulary import ALIAS_CHAMPION, Role
 
 WIDTH, LEFT, RIGHT = 1000, 64, 12
-_TOP, _PLOT, _LANE = 34, 230, 22
+_TOP, _PLOT, _SHARES, _LANE = 34, 230, 34, 22
+_BELOW = _TOP + _PLOT + 26
+"""Where the plot and its dates end, and the shares begin."""
 _LOWEST = 0.5
 _MARKS = {
     DecisionKind.ALARM: "alarm",
@@ -39,16 +41,20 @@ class _Scale:
 
 
 def timeline_svg(report: StoryReport) -> str:
-    """Accuracy by day with its interval, chapters behind it, decisions below it.
+    """Accuracy by day with its interval, chapters behind it; below, who answered and decisions.
 
-    Each day is drawn in the version that answered; a ring marks a day that is not mature.
+    Each day is drawn in the version that answered; a ring marks a day that is not mature, a
+    smaller, paler point what a version answered in the shadow.
     """
-    windows = [one for one in report.windows if one.role != Role.SHADOW and one.value is not None]
+    windows = [one for one in report.windows if one.value is not None]
     if not windows:
         return "<p>No prediction had its label yet.</p>"
-    scale = _Scale(min(one.window_from for one in windows), max(one.window_to for one in windows))
-    hues = {name: f"v{place % 5}" for place, name in enumerate(versions_of(windows))}
-    height = _TOP + _PLOT + 26 + _LANE * len(_MARKS) + 8
+    scale = _Scale(
+        min(one.window_from for one in windows),
+        max(*(one.window_to for one in windows), *(one.ended for one in report.chapters)),
+    )
+    hues = {name: f"v{place % 5}" for place, name in enumerate(versions_of(report.windows))}
+    height = _BELOW + _SHARES + 10 + _LANE * len(_MARKS) + 8
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="Accuracy by day, and what '
         'was decided">',
@@ -56,6 +62,7 @@ def timeline_svg(report: StoryReport) -> str:
         *_axis(report),
         *_days(scale),
         *(part for one in windows for part in _window(one, scale, hues[one.version])),
+        *_answered(report.windows, scale, hues),
         *_lanes(report.decisions, scale),
         "</svg>",
     ]
@@ -112,25 +119,26 @@ def _days(scale: _Scale) -> list[str]:
 
 
 def versions_of(windows: Sequence[WindowView]) -> list[str]:
-    """Versions that answered users, in the order in which they first did."""
-    return list(dict.fromkeys(one.version for one in windows if one.role != Role.SHADOW))
+    """Versions that answered, be it in the shadow, in the order in which they first did."""
+    return list(dict.fromkeys(one.version for one in windows))
 
 
 def _window(one: WindowView, scale: _Scale, hue: str) -> list[str]:
     middle = scale.x(one.window_from + (one.window_to - one.window_from) / 2)
     value = one.value if one.value is not None else 0.0
-    kind = f"{hue}{'' if one.mature else ' open'}"
+    shadow = one.role == Role.SHADOW
+    kind = f"{hue}{'' if one.mature else ' open'}{' shadow' if shadow else ''}"
     told = escape(
         f"{one.window_from:%b %d}, version {one.version} {one.role}: {value:.3f} over "
         f"{one.labelled:,} of {one.predicted:,} labelled"
     )
     parts = []
-    if one.low is not None and one.high is not None:
+    if one.low is not None and one.high is not None and not shadow:
         parts.append(
             f'<line class="whisker {hue}" x1="{middle:.1f}" x2="{middle:.1f}" '
             f'y1="{_y(one.low):.1f}" y2="{_y(one.high):.1f}"/>'
         )
-    radius = 2.0 + 3.0 * min(one.labelled / 500, 1.0)
+    radius = 2.5 if shadow else 2.0 + 3.0 * min(one.labelled / 500, 1.0)
     parts.append(
         f'<circle class="{kind}" cx="{middle:.1f}" cy="{_y(value):.1f}" r="{radius:.1f}">'
         f"<title>{told}</title></circle>"
@@ -138,10 +146,32 @@ def _window(one: WindowView, scale: _Scale, hue: str) -> list[str]:
     return parts
 
 
+def _answered(windows: Sequence[WindowView], scale: _Scale, hues: Mapping[str, str]) -> list[str]:
+    """A bar a day, divided by who answered users."""
+    parts = [f'<text class="lane" x="{LEFT - 6}" y="{_BELOW + _SHARES / 2 + 4}">answers</text>']
+    users = [one for one in windows if one.role != Role.SHADOW and one.predicted]
+    for start in dict.fromkeys(one.window_from for one in users):
+        day = [one for one in users if one.window_from == start]
+        total, y = sum(one.predicted for one in day), float(_BELOW)
+        for one in day:
+            x, end = scale.x(one.window_from), scale.x(one.window_to)
+            tall = _SHARES * one.predicted / total
+            told = escape(
+                f"{start:%b %d}, version {one.version}: {one.predicted:,} of {total:,} answers"
+            )
+            parts.append(
+                f'<rect class="share {hues[one.version]}" x="{x + 1:.1f}" y="{y:.1f}" '
+                f'width="{max(end - x - 2, 1):.1f}" height="{tall:.1f}">'
+                f"<title>{told}</title></rect>"
+            )
+            y += tall
+    return parts
+
+
 def _lanes(decisions: Sequence[Decision], scale: _Scale) -> list[str]:
     parts = []
     for number, (kind, name) in enumerate(_MARKS.items()):
-        y = _TOP + _PLOT + 26 + number * _LANE + _LANE / 2
+        y = _BELOW + _SHARES + 10 + number * _LANE + _LANE / 2
         parts.append(f'<text class="lane" x="{LEFT - 6}" y="{y + 4}">{name}</text>')
         for one in decisions:
             if one.kind is not kind or not scale.start <= one.at <= scale.end:
