@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING
 
 from heliotrope.clock import clock_of
 from heliotrope.settings import Settings
+from heliotrope.vocabulary import CONTROLLER_LOCK_FILE, Place
 
 if TYPE_CHECKING:
-    from heliotrope.adapters.embedded.run_log import FileRunLog
-    from heliotrope.adapters.embedded.runs import EmbeddedRuns
-    from heliotrope.adapters.embedded.serving import EmbeddedServing
     from heliotrope.adapters.scrape_watch import ScrapeWatch
     from heliotrope.adapters.sql_state import SqlStateStore
     from heliotrope.domain.drift import DriftReport
@@ -36,7 +34,10 @@ if TYPE_CHECKING:
         TrainingData,
     )
     from heliotrope.ports.outcomes import OutcomeReader
+    from heliotrope.ports.runs import RunLog, Runs
+    from heliotrope.ports.serving import Serving
     from heliotrope.ports.state import Schema
+    from heliotrope.service.controller import Lock
     from heliotrope.service.drift_reference import ReadColumn, Reference
     from heliotrope.service.monitoring import Collected
     from heliotrope.service.monitoring_run import MonitoringRun
@@ -113,7 +114,7 @@ class Platform:
         return DuckDBSourceReader()
 
     @cached_property
-    def runs(self) -> "EmbeddedRuns":
+    def runs(self) -> "Runs":
         """Pipeline runs on this machine."""
         from heliotrope.adapters.embedded.runs import EmbeddedRuns
 
@@ -122,7 +123,7 @@ class Platform:
         )
 
     @cached_property
-    def serving(self) -> "EmbeddedServing":
+    def serving(self) -> "Serving":
         """Versions and traffic, by the supervisor of this home."""
         from heliotrope.adapters.embedded.serving import EmbeddedServing
 
@@ -134,6 +135,22 @@ class Platform:
         from heliotrope.adapters.scrape_watch import ScrapeWatch
 
         return ScrapeWatch(self.serving)
+
+    @cached_property
+    def lock(self) -> "Lock":
+        """What the one controller of this place holds while it acts."""
+        from heliotrope.adapters.embedded.lock_file import LockFile
+
+        return LockFile(self.settings.home / CONTROLLER_LOCK_FILE)
+
+    @property
+    def shown(self) -> str:
+        """Where this is, for messages."""
+        return str(self.settings.home)
+
+    def deployed_specs(self) -> "dict[str, str]":
+        """Specs that are kept by the place itself, as text by model; none on one machine."""
+        return {}
 
     @cached_property
     def rollouts(self) -> "RolloutService":
@@ -261,14 +278,26 @@ class Platform:
 
         return code_identity(CHECKOUT, os.environ)
 
-    def run_log(self, run_key: str) -> "FileRunLog":
+    def run_log(self, run_key: str) -> "RunLog":
         """The log of a run."""
         return self.runs.log(run_key)
 
 
-def platform() -> Platform:
-    """The platform that the environment describes."""
-    return Platform(Settings.parse(os.environ, Path.cwd()))
+def platform(account: str = "deployer") -> Platform:
+    """The platform that the environment describes.
+
+    Args:
+        account: in whose name a cluster is asked: deployer, controller or pipeline.
+
+    Raises:
+        UsageError: the environment is not what it must be.
+    """
+    settings = Settings.parse(os.environ, Path.cwd())
+    if settings.place is Place.EMBEDDED:
+        return Platform(settings)
+    from heliotrope.bootstrap_cluster import ClusterPlatform
+
+    return ClusterPlatform(settings, os.environ, account)
 
 
 def _now() -> datetime:
@@ -280,7 +309,7 @@ def training_step(name: str, spec: str, run_key: str) -> AbstractContextManager[
     from heliotrope.service.training_run import TrainingRun
     from heliotrope.spec import parse_spec
 
-    return TrainingRun(parse_spec(spec), run_key, platform(), _now).step(name)
+    return TrainingRun(parse_spec(spec), run_key, platform("pipeline"), _now).step(name)
 
 
 def monitoring_step(name: str, spec: str, run_key: str) -> AbstractContextManager["MonitoringRun"]:
@@ -288,7 +317,7 @@ def monitoring_step(name: str, spec: str, run_key: str) -> AbstractContextManage
     from heliotrope.service.monitoring_run import MonitoringRun
     from heliotrope.spec import parse_spec
 
-    here = platform()
+    here = platform("pipeline")
     return MonitoringRun(
         parse_spec(spec), run_key, here, _now, lambda model: retraining_door(here, model)
     ).step(name)
@@ -310,7 +339,7 @@ def gate_candidate(spec: str, evaluation: Path, gate: Path, summary: Path) -> st
 
     parsed = parse_spec(spec)
     report = decide(parsed, evaluation, gate)
-    summary.write_text(platform().reports.gate_markdown(report, parsed.name))
+    summary.write_text(platform("pipeline").reports.gate_markdown(report, parsed.name))
     return report.verdict.value
 
 
@@ -321,7 +350,7 @@ def report_training(spec: str, run_key: str, state: str, message: str, summary: 
     from heliotrope.spec import parse_spec
 
     began = time.perf_counter()
-    here = platform()
+    here = platform("pipeline")
     model = parse_spec(spec).name
     log = here.run_log(run_key)
     outcome = finish(model, run_key, state, message, log, lambda: here.registry)

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from heliotrope.vocabulary import CONTROLLER_LOCK_FILE, MODEL_PLATFORM
+from heliotrope.vocabulary import MODEL_PLATFORM
 
 if TYPE_CHECKING:
     from heliotrope.adapters.controller_app import ControllerApp
-    from heliotrope.adapters.embedded.lock_file import LockFile
     from heliotrope.bootstrap import Platform
     from heliotrope.clock import Clock
-    from heliotrope.service.controller import Duty
+    from heliotrope.service.controller import Duty, Lock
     from heliotrope.service.decision_feed import AlertHandler
     from heliotrope.service.notifying import NotifyDuty
     from heliotrope.service.retraining_facts import RetrainingTools
@@ -127,7 +126,7 @@ def open_controller(
     platform: "Platform",
     specs: "Sequence[ModelSpec]",
     clock: "Clock",
-    lock: "LockFile",
+    lock: "Lock",
     ring: "TokenRing",
     tick_seconds: float,
     folders: "Mapping[str, Path] | None" = None,
@@ -179,10 +178,3 @@ def open_controller(
             AlertIntake(state, clock, controller.wake), ring, pages,
         )  # fmt: skip
         notify.close()
-
-
-def lock_of(platform: "Platform") -> "LockFile":
-    """What the one controller of a home holds."""
-    from heliotrope.adapters.embedded.lock_file import LockFile
-
-    return LockFile(platform.settings.home / CONTROLLER_LOCK_FILE)

@@ -11,7 +11,6 @@ the status says with what the spec asks for instead.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from pydantic import ValidationError
@@ -28,6 +27,7 @@ from heliotrope.vocabulary import (
     LABEL_VERSION,
     Role,
 )
+from heliotrope.vocabulary import ServingMode as ServingMode
 
 Object = dict[str, Any]
 LONGEST_NAME = 63
@@ -36,15 +36,6 @@ ROLES_FOLDER = "/etc/heliotrope/roles"
 STOP_SECONDS = 100
 """preStop's wait, the requests under way, and what is spooled: the runtime's own three times."""
 _PLAN = "plan.json"
-
-
-class ServingMode(StrEnum):
-    """How KServe deploys."""
-
-    STANDARD = "Standard"
-    """Deployments; traffic is split by the Gateway API."""
-    KNATIVE = "Knative"
-    """Revisions of a Knative Service."""
 
 
 @dataclass(frozen=True)

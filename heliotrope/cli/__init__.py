@@ -13,6 +13,7 @@ from heliotrope.cli import (
     collector,
     controller,
     demo,
+    deploy,
     explain,
     generate,
     init,
@@ -44,6 +45,7 @@ _MODULES = (
     *(monitor,),
     *(collector, controller, labels, truth, replay),
     *(log, retrain, rollout, state),
+    *(deploy,),
 )
 
 

@@ -59,7 +59,7 @@ def monitor(
     log = here.runs.log(run_key)
     if code:
         failed = [e for e in log.events() if e.kind is EventKind.FAILED]
-        what = f"{failed[-1].step}: {failed[-1].text}" if failed else f"see {log.folder}/log.txt"
+        what = f"{failed[-1].step}: {failed[-1].text}" if failed else f"see {log.where}"
         raise HeliotropeError(f"The monitoring run {run_key} must end well. {what}")
     if report is not None:
         _write_report(here.registry, run_key, report)

@@ -133,8 +133,8 @@ class RunView:
         self.console.print("\nWhere to look")
         for command, what in places:
             self.console.print(f"  {command:{width}}  {what}", markup=False, soft_wrap=True)
-        folder = here.runs.log(outcome.run_key).folder
-        self.console.print(f"  {folder}  artifacts and full log", markup=False, soft_wrap=True)
+        where = here.runs.log(outcome.run_key).where
+        self.console.print(f"  {where}  artifacts and full log", markup=False, soft_wrap=True)
 
 
 def _grid(*widths: int) -> Table:

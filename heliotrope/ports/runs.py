@@ -11,7 +11,10 @@ from heliotrope.domain.run_events import RunEvent, RunOutcome
 class RunLog(Protocol):
     """What one run's steps say of themselves."""
 
-    folder: Path
+    @property
+    def where(self) -> str:
+        """Where a person finds all of it."""
+        ...
 
     def add(self, event: RunEvent) -> None:
         """Append an event."""
@@ -96,3 +99,7 @@ class RunLauncher(Protocol):
     def log(self, run_key: str) -> RunLog:
         """What its steps said, where that is at hand; empty on a cluster, where MLflow has it."""
         ...
+
+
+class Runs(PipelineRuns, RunLauncher, Protocol):
+    """Both: runs that are watched, and runs that go on alone."""

@@ -108,7 +108,9 @@ ACCESSES: tuple[Access, ...] = (
     Access(Verb.GET, CONFIG_MAP, _MOVERS, "read the serving plan, roles and configuration"),
     Access(Verb.CREATE, CONFIG_MAP, _MOVERS, "keep a first serving plan (server-side apply)"),
     Access(Verb.PATCH, CONFIG_MAP, _MOVERS, "keep the serving plan and the roles"),
-    Access(Verb.LIST, CONFIG_MAP, _DEPLOYER, "find what `deploy` put there before"),
+    Access(
+        Verb.LIST, CONFIG_MAP, _CONTROLLER | _DEPLOYER, "find the specs that `deploy` put there"
+    ),
     Access(Verb.DELETE, CONFIG_MAP, _DEPLOYER, "`destroy`"),
     Access(Verb.GET, INFERENCE_SERVICE, _MOVERS, "see what is served"),
     Access(Verb.CREATE, INFERENCE_SERVICE, _MOVERS, "serve a first version (server-side apply)"),

@@ -7,6 +7,7 @@ time limit, and is repeated only where a repetition cannot do something twice.
 
 import json
 import logging
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -97,6 +98,15 @@ class KubeClient:
         logging.getLogger("stamina").addHandler(logging.NullHandler())
         self._api, self.account, self.namespace = api, account, namespace
         self._patience = patience
+
+    @property
+    def host(self) -> str:
+        """The API server's address."""
+        return str(self._api.configuration.host)
+
+    def close(self) -> None:
+        """Let go of the connections; the next call opens new ones."""
+        self._api.rest_client.pool_manager.clear()
 
     def get(self, kind: Kind, name: str, namespace: str | None = None) -> Object | None:
         """An object, or None where there is none.
@@ -418,8 +428,10 @@ def connect(
             config.load_incluster_config(client_configuration=settings)
             own = _NAMESPACE_FILE.read_text().strip() if _NAMESPACE_FILE.exists() else "default"
         except config.ConfigException:
-            config.load_kube_config(context=context, client_configuration=settings)
-            own = _context_namespace(context)
+            # The library reads the variable once, when it is imported.
+            file = os.environ.get("KUBECONFIG") or None
+            config.load_kube_config(file, context=context, client_configuration=settings)
+            own = _context_namespace(file, context)
     except (config.ConfigException, OSError, ValueError) as error:
         raise UsageError(
             "KUBECONFIG must name a usable kubeconfig, or this must run in a pod with a service "
@@ -429,8 +441,8 @@ def connect(
     return KubeClient(client.ApiClient(settings), account, namespace or own, patience)
 
 
-def _context_namespace(context: str | None) -> str:
-    every, current = config.list_kube_config_contexts()
+def _context_namespace(file: str | None, context: str | None) -> str:
+    every, current = config.list_kube_config_contexts(file)
     chosen = next((one for one in every if one["name"] == context), current)
     return str((chosen or {}).get("context", {}).get("namespace") or "default")
 

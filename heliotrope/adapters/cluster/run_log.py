@@ -32,6 +32,11 @@ class RegistryRunLog:
         self._run_id: str | None = None
         self._waiting: list[RunEvent] = []
 
+    @property
+    def where(self) -> str:
+        """The run in KFP's pages, and in MLflow's."""
+        return f"the run {self._run_key} in KFP, and in MLflow under {FOLDER}/"
+
     def add(self, event: RunEvent) -> None:
         """Say an event, and keep it as soon as that is possible."""
         text = event.model_dump_json()

@@ -28,6 +28,11 @@ class FileRunLog:
         self.folder = folder
         self._events = folder / EVENTS
 
+    @property
+    def where(self) -> str:
+        """The folder."""
+        return str(self.folder)
+
     def add(self, event: RunEvent) -> None:
         """Append an event.
 
