@@ -332,6 +332,16 @@ def retraining_door(here: Platform, spec: "ModelSpec") -> "RetrainingDoor":
     return RetrainingDoor(spec, tools)
 
 
+def ask_by_schedule(spec: str) -> str:
+    """Leave the newest firing of a spec's schedule for the controller; what a component calls."""
+    from heliotrope.service.recurring import ask_by_schedule as ask
+    from heliotrope.service.waiting_door import WaitingDoor
+    from heliotrope.spec import parse_spec
+
+    parsed = parse_spec(spec)
+    return ask(parsed, WaitingDoor(parsed, platform().state, "schedule"), _now())
+
+
 def gate_candidate(spec: str, evaluation: Path, gate: Path, summary: Path) -> str:
     """The gate's verdict, as a word; the reasons go to `gate` and `summary`."""
     from heliotrope.service.training_run import gate_candidate as decide

@@ -12,11 +12,7 @@ from components.decide_retraining import decide_retraining
 from components.diagnose_change import diagnose_change
 from components.measure_performance import measure_performance
 from components.score_drift import score_drift
-
-
-def _uncached(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    # What a window holds, who is champion and which labels came change from run to run.
-    return task.set_caching_options(False)
+from pipelines.placing import DATA, SMALL, place
 
 
 @dsl.pipeline(
@@ -33,17 +29,19 @@ def monitoring(spec: str, run_key: str = "", since: str = "", until: str = "") -
         until: exclusive; the end of the newest window that is over when empty.
     """
     this_run = {"spec": spec, "run_key": run_key, "job_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
-    collected = _uncached(collect_window(**this_run, since=since, until=until))
+    collected = place(collect_window(**this_run, since=since, until=until), DATA)
     rows = collected.outputs["rows"]
-    checked = _uncached(check_window(**this_run, rows=rows))
+    checked = place(check_window(**this_run, rows=rows), DATA)
     # In a row, since they write to one MLflow run and one log.
-    scored = _uncached(score_drift(**this_run, rows=rows)).after(checked)
-    measured = _uncached(measure_performance(**this_run, rows=rows)).after(scored)
-    named = _uncached(diagnose_change(**this_run, rows=rows)).after(measured)
-    _uncached(
+    scored = place(score_drift(**this_run, rows=rows), DATA).after(checked)
+    measured = place(measure_performance(**this_run, rows=rows), DATA).after(scored)
+    named = place(diagnose_change(**this_run, rows=rows), DATA).after(measured)
+    place(
         decide_retraining(
             **this_run,
             drift=scored.outputs["drift"],
             diagnosis=named.outputs["diagnosis"],
-        )
+        ),
+        SMALL,
+        state=True,
     )

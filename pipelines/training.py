@@ -17,11 +17,7 @@ from components.snapshot_data import snapshot_data
 from components.train_model import train_model
 from components.validate_data import validate_data
 from heliotrope.vocabulary import DATA_USABLE, Verdict
-
-
-def _uncached(task: dsl.PipelineTask) -> dsl.PipelineTask:
-    # These steps write to the store or the registry, or read what others changed there.
-    return task.set_caching_options(False)
+from pipelines.placing import DATA, SMALL, TRAIN, WATCH, place, place_pure
 
 
 @dsl.pipeline(
@@ -38,36 +34,41 @@ def training(spec: str, run_key: str = "", cause: str = "person", since: str = "
         since: when the world changed (ISO 8601), where the cause knows; empty otherwise.
     """
     this_run = {"spec": spec, "run_key": run_key, "job_id": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
-    outcome = _uncached(report_outcome(**this_run))
+    outcome = place(report_outcome(**this_run), SMALL)
     with dsl.ExitHandler(outcome, name="train"):
-        taken = _uncached(snapshot_data(**this_run, cause=cause))
+        taken = place(snapshot_data(**this_run, cause=cause), DATA, state=True)
         snapshot = taken.outputs["snapshot"]
-        checked = _uncached(validate_data(**this_run, snapshot=snapshot))
+        checked = place(validate_data(**this_run, snapshot=snapshot), DATA)
         quality = checked.outputs["quality"]
         # Every If has its Else: kfp.local takes a lone If on a named output for false.
         with dsl.If(checked.outputs["Output"] == DATA_USABLE, name="usable data"):
-            model = _uncached(train_model(**this_run, since=since, snapshot=snapshot)).outputs[
-                "model"
-            ]
-            judged = _uncached(evaluate_model(**this_run, snapshot=snapshot, model=model))
+            fitted = place(train_model(**this_run, since=since, snapshot=snapshot), TRAIN)
+            model = fitted.outputs["model"]
+            judged = place(evaluate_model(**this_run, snapshot=snapshot, model=model), DATA)
             evaluation = judged.outputs["evaluation"]
-            gated = gate_model(spec=spec, evaluation=evaluation)
+            gated = place_pure(gate_model(spec=spec, evaluation=evaluation), SMALL)
             gate = gated.outputs["gate"]
             with dsl.If(gated.outputs["Output"] == Verdict.PASS.value, name="accepted"):
-                version = _uncached(
-                    register_model(
-                        **this_run,
-                        cause=cause,
-                        snapshot=snapshot,
-                        quality=quality,
-                        model=model,
-                        evaluation=evaluation,
-                        gate=gate,
-                    )
+                registered = register_model(
+                    **this_run,
+                    cause=cause,
+                    snapshot=snapshot,
+                    quality=quality,
+                    model=model,
+                    evaluation=evaluation,
+                    gate=gate,
+                )
+                version = place(registered, DATA).output
+                deployed = place(
+                    deploy_candidate(**this_run, cause=cause, version=version), SMALL, state=True
                 ).output
-                deployed = _uncached(deploy_candidate(**this_run, cause=cause, version=version))
-                _uncached(await_rollout(**this_run, version=version, deployed=deployed.output))
+                place(
+                    await_rollout(**this_run, version=version, deployed=deployed),
+                    WATCH,
+                    state=True,
+                )
             with dsl.Else(name="not accepted"):
-                _uncached(refuse_candidate(**this_run, gate=gate))
+                place(refuse_candidate(**this_run, gate=gate), SMALL)
         with dsl.Else(name="faulty data"):
-            _uncached(refuse_data(**this_run, quality=quality))
+            # It ends in an error by intent: once is enough.
+            place(refuse_data(**this_run, quality=quality), SMALL, repeat=False)

@@ -1,10 +1,12 @@
-"""What a spec asks of the cluster's own schedules, as KFP takes them. Pure."""
+"""What a spec asks of the cluster's own schedules, as KFP takes them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
+from heliotrope.domain.asking import schedule_cause
 from heliotrope.domain.cron import with_seconds
+from heliotrope.service.drift_duty import Door
 from heliotrope.spec import ModelSpec
 from heliotrope.spec.loading import dump_spec
 
@@ -102,3 +104,19 @@ def monitoring_cron(window: timedelta, settle: timedelta) -> str | None:
     step = window // _HOUR
     hours = ",".join(str(at) for at in range(0, 24, step))
     return f"0 {shift} {hours if step > 1 else '*'} * * *"
+
+
+def ask_by_schedule(spec: ModelSpec, door: Door, now: datetime) -> str:
+    """Ask for the newest firing of a spec's schedule; answers what became of it.
+
+    Args:
+        spec: of the model.
+        door: where it is asked.
+        now: UTC.
+    """
+    before = datetime.min.replace(tzinfo=UTC)
+    cause = schedule_cause(spec.name, spec.retraining.schedule, before, now)
+    if cause is None:
+        return f"{spec.name} has no schedule that has fired"
+    trigger = door.ask(cause, now)
+    return f"{cause.text}: {trigger.state.value} ({trigger.rule}): {trigger.reason}"

@@ -9,6 +9,9 @@ import json
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from heliotrope.adapters.embedded.warm_steps import warm_steps
 
@@ -25,12 +28,26 @@ def main(pipeline: Path, folder: Path) -> int:
     )
     try:
         with warm_steps():
-            components.load_component_from_file(str(pipeline))(**arguments)
+            components.load_component_from_text(once(pipeline.read_text()))(**arguments)
     except RuntimeError as error:
         # kfp.local's only sign of a failed step; the step's own error is in the run log.
         sys.stderr.write(f"{error}\n")
         return 1
     return 0
+
+
+def once(text: str) -> str:
+    """A compiled pipeline whose steps are run once.
+
+    Retries are for nodes and networks that go away under a pod. Here a step that fails would fail
+    again, and a person would wait for it.
+    """
+    documents = list(yaml.load_all(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+    for body in [documents[0].get("root", {}), *documents[0].get("components", {}).values()]:
+        tasks: dict[str, Any] = body.get("dag", {}).get("tasks", {})
+        for task in tasks.values():
+            task.pop("retryPolicy", None)
+    return yaml.dump_all(documents, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper))
 
 
 if __name__ == "__main__":
