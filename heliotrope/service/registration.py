@@ -73,7 +73,8 @@ def register_candidate(
     """Log everything to the run, make the version, give it an alias; answers the version.
 
     Everything is in place before the version exists, so a version is never without its lineage.
-    A version a killed registration left behind is removed on the way.
+    A version a killed registration left behind is removed on the way. Repeated for a run that has
+    its version (its pod was lost before anybody heard of it), it goes on from there.
 
     Raises:
         UnavailableError: MLflow went away; no half-registered version is shown.
@@ -81,7 +82,21 @@ def register_candidate(
     """
     spec = candidate.spec
     registry.discard_incomplete(spec.name)
-    lineage = trace(candidate, now)
+    version = _made_before(registry, candidate) or _make(registry, candidate, now)
+    if TAG_FIRST_ALIAS not in version.tags:
+        alias, note = give_alias(registry, spec.name, version.version)
+        marks = {TAG_FIRST_ALIAS: alias, TAG_ALIAS_NOTE: note}
+        registry.tag_version(spec.name, version.version, marks)
+    return registry.version(spec.name, version.version)
+
+
+def _made_before(registry: Registry, candidate: Candidate) -> RegisteredVersion | None:
+    known = registry.versions(candidate.spec.name)
+    return next((one for one in known if one.run_id == candidate.run_id), None)
+
+
+def _make(registry: Registry, candidate: Candidate, now: datetime) -> RegisteredVersion:
+    spec, lineage = candidate.spec, trace(candidate, now)
     documents = {
         ARTIFACT_LINEAGE: lineage.to_json(),
         ARTIFACT_GATE: candidate.gate.to_json(),
@@ -99,7 +114,7 @@ def register_candidate(
         for path, text in documents.items():
             # Beside the model too, so that a version explains itself when its run is deleted.
             (whole / Path(path).name).write_text(text, encoding="utf-8")
-        version = registry.register(
+        return registry.register(
             spec,
             candidate.run_id,
             whole,
@@ -108,9 +123,6 @@ def register_candidate(
             candidate.example,
             describe(candidate, lineage),
         )
-    alias, note = give_alias(registry, spec.name, version.version)
-    registry.tag_version(spec.name, version.version, {TAG_FIRST_ALIAS: alias, TAG_ALIAS_NOTE: note})
-    return registry.version(spec.name, version.version)
 
 
 def trace(candidate: Candidate, now: datetime) -> Lineage:
