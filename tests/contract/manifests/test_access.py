@@ -1,9 +1,12 @@
 """Roles grant what `heliotrope.adapters.cluster.access` lists, no less and no more."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from heliotrope.adapters.cluster import kfp_runs
 from heliotrope.adapters.cluster.access import Account, accesses_of
 
 Grant = tuple[str, str, str]
@@ -14,11 +17,11 @@ BOUND = {
     Account.PIPELINE: "heliotrope-pipeline",
     Account.DEPLOYER: "heliotrope-deployer",
 }
-KFP = {
-    ("pipelines.kubeflow.org", "runs", "create"),
-    ("pipelines.kubeflow.org", "runs", "get"),
-    ("pipelines.kubeflow.org", "runs", "list"),
-}
+CLUSTER = Path(kfp_runs.__file__).parent
+KFP_CALL = re.compile(r"_link\.(\w+)\(\s*f?\"/(\w+)(?:/([^\"]*))?")
+KFP_VERBS = {"get": "get", "pages": "list", "post": "create", "delete": "delete"}
+KFP_ASKS = {("experiments", "get"), ("runs", "get"), ("pipelines", "list")}
+"""What KFP asks Kubernetes of its own while it answers those calls (facts of its documentation)."""
 
 
 def _granted(role: dict[str, Any]) -> set[Grant]:
@@ -77,3 +80,20 @@ def test_nothing_is_granted_beyond_the_namespace(build: Any) -> None:
     assert not build.of("ClusterRole", "ClusterRoleBinding")
     roles = build.of("Role")
     assert not [one for one in roles for grant in _granted(one) if "*" in "".join(grant)]
+
+
+def test_kfp_grants_the_controller_what_it_calls_and_nothing_more(overlay: Any) -> None:
+    roles = [one for one in overlay.of("Role") if one["metadata"]["name"] == "heliotrope-kfp"]
+    assert len(roles) == (overlay.name == "overlays/multi-user")
+    called = {
+        (resource, KFP_VERBS[verb])
+        for file in ("kfp_runs.py", "kfp_experiment.py")
+        for verb, resource, rest in KFP_CALL.findall((CLUSTER / file).read_text())
+        # The door starts runs; only a person who asks KFP himself ends one early.
+        if not rest.endswith(":terminate")
+    }
+    assert {("runs", "create"), ("runs", "delete"), ("experiments", "list")} <= called
+    # Of pipelines it only looks for the newest version.
+    wanted = called | {("pipelines", "get")} | KFP_ASKS
+    for role in roles:
+        assert _granted(role) == {("pipelines.kubeflow.org", *one) for one in wanted}

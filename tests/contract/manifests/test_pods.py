@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from heliotrope import vocabulary as names
+from heliotrope.settings import Settings
 from predictors.settings import PredictorSettings, environment_name, parse_settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -82,9 +83,9 @@ def test_every_mounted_volume_is_there_and_every_volume_is_mounted(build: Any) -
         assert mounted >= there, whose
 
 
-def test_every_configmap_that_is_referred_to_is_there(build: Any) -> None:
-    there = {one["metadata"]["name"]: one.get("data", {}) for one in build.of("ConfigMap")}
-    referred = list(_references(build, "configMap"))
+def test_every_configmap_that_is_referred_to_is_there(overlay: Any) -> None:
+    there = {one["metadata"]["name"]: one.get("data", {}) for one in overlay.of("ConfigMap")}
+    referred = list(_references(overlay, "configMap"))
     for name, key, optional in referred:
         assert optional or name in there, name
         assert optional or key is None or key in there[name], (name, key)
@@ -100,12 +101,15 @@ def test_every_secret_that_is_referred_to_is_documented(build: Any) -> None:
         assert key is None or (name, key) in documented, (name, key)
 
 
-def test_places_are_named_as_the_code_reads_them(build: Any) -> None:
-    places = build.named("ConfigMap", "heliotrope-places")["data"]
+def test_places_are_named_as_the_code_reads_them(overlay: Any) -> None:
+    places = overlay.named("ConfigMap", "heliotrope-places")["data"]
     known = {value for key, value in vars(names).items() if key.startswith("ENV_")}
-    aws = {"AWS_REGION", "AWS_ENDPOINT_URL_S3"}
-    assert set(places) <= known | aws
-    assert {names.ENV_STORE, names.ENV_TRACKING, names.ENV_COLLECTOR_URL} <= set(places)
+    assert set(places) <= known | {"AWS_REGION", "AWS_ENDPOINT_URL"}
+    settings = Settings.parse(places, Path("/"))
+    assert settings.place is names.Place.CLUSTER
+    assert (settings.cluster.mode is names.ServingMode.KNATIVE) is ("knative" in overlay.name)
+    assert settings.tracking_uri == places[names.ENV_TRACKING]
+    assert names.ENV_COLLECTOR_URL in places
 
 
 def test_selectors_choose_pods_that_are_there(build: Any) -> None:

@@ -2,6 +2,9 @@
 
 import copy
 import re
+import shutil
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-CRDS = Path(__file__).resolve().parents[4] / "shared" / "contracts" / "crds"
+ROOT = Path(__file__).resolve().parents[3]
+CRDS = ROOT.parent / "shared" / "contracts" / "crds"
+KUBECTL = Path(sys.executable).with_name("kubectl")
 CUSTOM = ("kserve.io", "coreos.com", "knative.dev")
 SECRET_LOOKS = re.compile(
     r"://[^/\s:@{]+:[^@\s{]+@"  # a password in an address
@@ -105,6 +110,25 @@ def test_objects_are_in_one_namespace_and_named_once(build: Any) -> None:
         one["metadata"].get("namespace") for one in build.things if one["kind"] != "Namespace"
     }
     assert spaces == {"heliotrope"}
+
+
+def test_a_tenants_namespace_is_named_in_two_files_only(tmp_path: Path) -> None:
+    for folder in ("manifests", "dashboards/grafana"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    mine = tmp_path / "manifests" / "overlays" / "multi-user"
+    for file in (mine / "kustomization.yaml", mine / "places" / "places.env"):
+        text = file.read_text()
+        text = text.replace("namespace: heliotrope", "namespace: tenant")
+        file.write_text(text.replace("_NAMESPACE=heliotrope", "_NAMESPACE=tenant"))
+
+    done = subprocess.run(
+        [KUBECTL, "kustomize", mine], capture_output=True, text=True, timeout=120, check=True
+    )
+
+    left = r"(?i:namespace): heliotrope$|[./]heliotrope\.(svc|pod)"
+    assert not re.findall(left, done.stdout, re.MULTILINE)
+    assert "namespace: tenant" in done.stdout
+    assert "http://heliotrope-controller.tenant.svc:8300/v1/alerts" in done.stdout
 
 
 def _tells(thing: dict[str, Any]) -> bool:
