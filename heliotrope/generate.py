@@ -34,7 +34,7 @@ def generated() -> dict[Path, str]:
         MANIFESTS / "components" / "prometheus-operator" / "rules.yaml": prometheus_rule(
             "heliotrope", NAMESPACE, *rules
         ),
-        MANIFESTS / "base" / "models" / "credit-risk.yaml": _example_on_a_cluster(),
+        MANIFESTS / "components" / "models" / "credit-risk.yaml": _example_on_a_cluster(),
     }
 
 
