@@ -154,10 +154,15 @@ def view_knative(seen: Seen) -> View:
 
 
 def _is_ready(now: _State, version: str) -> bool:
-    facts = [one for one in now.seen.revisions.values() if one.version == version]
+    """A revision of it has a route and can take requests; one without a route does not count."""
+    routed = {str(one.get("revisionName")) for one in now.traffic if not one.get("latestRevision")}
+    routed |= {now.created} if now.stands else set()
+    facts = [now.seen.revisions[name] for name in routed if name in now.seen.revisions]
     pods = now.seen.pods.get(version)
     # Without pods it is asleep, and wakes at the first request.
-    return any(one.ready for one in facts) and (pods is None or bool(pods.ready))
+    return any(one.ready and one.version == version for one in facts) and (
+        pods is None or bool(pods.ready)
+    )
 
 
 def _url(found: object) -> str | None:

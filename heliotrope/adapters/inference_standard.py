@@ -5,7 +5,7 @@ stable predictor, so that its pods stay; the former one's are deleted in the sam
 the new stable one is scaled up. So a canary is brought to all of the traffic, with all of its
 replicas, before it is promoted. A canary gets traffic once it is ready. Ready canaries are
 subtracted from the stable predictor's minReplicas even without traffic, so they are added to it
-first.
+first: for a while there is a pod more than need be, and never one less.
 """
 
 import math
@@ -102,8 +102,9 @@ def _made(
         }
         for v, share in shares.items()
     ]
-    # What KServe takes off again for canaries that are ready.
-    least = values.replicas + sum(pods(share) for share in shares.values())
+    # What KServe takes off again for canaries that are ready; it always leaves one.
+    extra = sum(pods(share) for share in shares.values()) if values.replicas > 1 else 0
+    least = values.replicas + extra
     body = predictor(plan.model, stable, known[stable], values, least)
     return inference_service(plan.model, values, {"predictor": body, "canary": canaries})
 

@@ -99,12 +99,13 @@ class ApiServer:
         return self
 
     def stop(self) -> None:
-        """Stop listening."""
-        assert self._server is not None
-        assert self._thread is not None
+        """Stop listening; nothing happens the second time."""
+        if self._server is None or self._thread is None:
+            return
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+        self._server = None
 
     @property
     def url(self) -> str:

@@ -12,6 +12,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -46,6 +47,9 @@ logger = logging.getLogger("heliotrope.kserve")
 LINGER_SECONDS = 10.0
 """Without traffic, before a version is taken away: gateways learn of a split one by one."""
 ASK_SECONDS = 2.0
+ASK_AGAIN_SECONDS = 10.0
+"""Before a pod that did not answer is asked again: a tick must not wait for it each time."""
+MOST_PODS = 10_000
 STEPS = 4
 """Most steps a look makes; several are one after another where nothing need be waited for."""
 _ROLE = re.compile(rf'^{PREDICTOR_INFO.name}\{{.*\brole="(\w+)"'.encode(), re.MULTILINE)
@@ -75,6 +79,14 @@ def ask_role(url: str) -> Role | None:
         return None
 
 
+@dataclass(frozen=True)
+class _Said:
+    """What a pod said its role is, and when; None where it said nothing."""
+
+    role: Role | None
+    at: float
+
+
 class KServeServing:
     """Versions and traffic by KServe; see `heliotrope.ports.Serving`.
 
@@ -102,7 +114,8 @@ class KServeServing:
         self._kube, self._values, self._artifact_uri = kube, values, artifact_uri
         self._role_of, self._service_url = role_of, service_url
         self._linger, self._monotonic = linger, monotonic
-        self._said: dict[str, Role] = {}
+        self._said: dict[str, _Said] = {}
+        """By pod."""
         self._zero: dict[tuple[str, str], float] = {}
 
     def apply(self, plan: ServingPlan) -> None:
@@ -267,12 +280,21 @@ class KServeServing:
         """Of all pods, as they said it last; one that differs from what is wanted comes first."""
         if not facts.ready:
             return wanted
-        found: list[Role | None] = []
-        for name, url in facts.ready:
-            if self._said.get(name) != wanted and (role := self._role_of(url)) is not None:
-                self._said[name] = role
-            found.append(self._said.get(name))
+        found = [self._asked(name, url, wanted) for name, url in facts.ready]
         return next((role for role in found if role != wanted), wanted)
+
+    def _asked(self, name: str, url: str, wanted: Role | None) -> Role | None:
+        now, said = self._monotonic(), self._said.get(name)
+        if said is not None and (
+            said.role == wanted or (said.role is None and now - said.at < ASK_AGAIN_SECONDS)
+        ):
+            return said.role
+        role = self._role_of(url)
+        if len(self._said) > MOST_PODS:
+            # Of pods that are long gone, mostly.
+            self._said.clear()
+        self._said[name] = _Said(role, now)
+        return role
 
 
 def _holds(found: Object | None, wanted: Object) -> bool:
