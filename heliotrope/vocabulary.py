@@ -141,6 +141,8 @@ TRAINING_FILE = "training.json"
 
 # Documents kept beside a run's log, so that whoever watches it here need not ask MLflow
 KEPT_EVALUATION = "evaluation.json"
+KEPT_QUALITY_PAGE = "quality.html"
+KEPT_EVALUATION_PAGE = "evaluation.html"
 
 # Columns Heliotrope adds to a snapshot
 COLUMN_ROW = "_row"

@@ -7,6 +7,7 @@ from the newest state or refused: two snapshots never mix.
 """
 
 import errno
+import json
 import os
 import tempfile
 import uuid
@@ -23,6 +24,7 @@ from heliotrope.errors import ConflictError, DataFault, HeliotropeError, NotFoun
 
 _ABOUT = "heliotrope.snapshot"
 _WRITE = "heliotrope.write"
+_JUDGED = "heliotrope.judged"
 _ATTEMPTS = 5
 _LISTINGS = 50
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -102,24 +104,46 @@ class DeltaSnapshotStore:
                     )
             yield engine.ibis.table("snapshot")
 
-    def latest(self, model: str, before: int | None = None) -> SnapshotRef | None:
-        """The newest snapshot, or the newest whose version is below `before`.
+    def latest(self, model: str) -> SnapshotRef | None:
+        """The newest snapshot.
 
         Raises:
             UnavailableError: the object store does not answer or refuses.
         """
-        from deltalake.exceptions import TableNotFoundError
-
         uri = self.table_uri(model)
-        with object_store.object_errors(uri):
-            try:
-                commits = _commits(uri)
-            except TableNotFoundError:
-                return None
-            for commit in commits:
-                if _ABOUT in commit and (before is None or commit["version"] < before):
-                    return _ref_of(commit, uri)
+        return next((_ref_of(commit, uri) for commit in _listed(uri) if _ABOUT in commit), None)
+
+    def previous(self, ref: SnapshotRef) -> SnapshotRef | None:
+        """The newest snapshot before it that was not found faulty.
+
+        Raises:
+            UnavailableError: the object store does not answer or refuses.
+        """
+        judged: dict[int, bool] = {}
+        for commit in _listed(ref.table):
+            if _JUDGED in commit:
+                verdict = json.loads(commit[_JUDGED])
+                judged.setdefault(verdict["version"], verdict["usable"])
+                continue
+            at = commit["version"]
+            if _ABOUT in commit and at < ref.version and judged.get(at, True):
+                return _ref_of(commit, ref.table)
         return None
+
+    def judge(self, ref: SnapshotRef, usable: bool) -> None:
+        """Note whether a snapshot can be trained on; a commit without rows. The last word counts.
+
+        Raises:
+            UnavailableError: the object store does not answer or refuses.
+        """
+        commits = _listed(ref.table)
+        said = [json.loads(commit[_JUDGED]) for commit in commits if _JUDGED in commit]
+        known = next((one["usable"] for one in said if one["version"] == ref.version), True)
+        if known == usable:
+            return
+        verdict = json.dumps({"version": ref.version, "usable": usable})
+        with object_store.object_errors(ref.table), _disk_errors(ref.table):
+            _note(ref.table, {_JUDGED: verdict})
 
 
 def delta_dataset(path: str, version: int | None) -> Any:
@@ -137,6 +161,28 @@ def delta_dataset(path: str, version: int | None) -> Any:
             return table.to_pyarrow_dataset()
         except DeltaError as error:
             raise DataFault(f"source {path} must be a readable Delta table. {error}") from error
+
+
+def _listed(uri: str) -> list[dict[str, Any]]:
+    from deltalake.exceptions import TableNotFoundError
+
+    with object_store.object_errors(uri):
+        try:
+            return _commits(uri)
+        except TableNotFoundError:
+            return []
+
+
+def _note(uri: str, metadata: dict[str, str]) -> None:
+    from deltalake import CommitProperties, DeltaTable
+
+    table = DeltaTable(uri, storage_options=object_store.storage_options(uri))
+    table.create_write_transaction(
+        actions=[],
+        mode="append",
+        schema=table.schema(),
+        commit_properties=CommitProperties(custom_metadata=metadata),
+    )
 
 
 def _commits(uri: str) -> list[dict[str, Any]]:

@@ -1,8 +1,11 @@
 """What a person sees of a run: a line a step while it goes on, then a summary."""
 
+import math
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -15,6 +18,8 @@ from heliotrope.vocabulary import (
     ALIAS_CANDIDATE,
     ARTIFACT_GATE,
     KEPT_EVALUATION,
+    KEPT_EVALUATION_PAGE,
+    KEPT_QUALITY_PAGE,
     Outcome,
     Verdict,
 )
@@ -34,24 +39,26 @@ _MARK = {Verdict.PASS: "✓", Verdict.HOLD: "…", Verdict.FAIL: "✗", Verdict.
 _COLOUR = {Verdict.PASS: "green", Verdict.HOLD: "yellow", Verdict.FAIL: "red", Verdict.ERROR: "red"}
 
 
+_PAGES = {KEPT_QUALITY_PAGE: "what is in the data", KEPT_EVALUATION_PAGE: "how good it is"}
 _STEP_WIDTH = 16
 """Of the longest step's name, refuse_candidate."""
 _SECONDS_WIDTH = 8
 
 
 class RunView:
-    """Shows events as they come; says nothing where nobody watches a terminal."""
+    """Shows events as they come: on a terminal with a spinner, else as plain lines on stderr, so
+    that a pipe or a CI log shows how far a long run is and stdout holds the summary alone."""
 
     def __init__(self, model: str, *, quiet: bool) -> None:
         self.console = Console(highlight=False)
-        self._quiet = quiet or not self.console.is_terminal
+        self._quiet = quiet
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             TimeElapsedColumn(),
             console=self.console,
             transient=True,
-            disable=self._quiet,
+            disable=quiet or not self.console.is_terminal,
         )
         self._task = self._progress.add_task(f"{model}: starting")
         self._model = model
@@ -73,6 +80,10 @@ class RunView:
     def show(self, event: RunEvent) -> None:
         """One event."""
         if self._quiet:
+            return
+        if not self.console.is_terminal:
+            if told := plain_line(event):
+                typer.echo(told, err=True)
             return
         if event.kind is EventKind.STARTED:
             self._progress.update(self._task, description=f"{self._model}: {event.step}")
@@ -121,6 +132,7 @@ class RunView:
 
     def _where_to_look(self, outcome: RunOutcome, here: "Platform") -> None:
         model = outcome.model
+        log = here.runs.log(outcome.run_key)
         places = []
         if outcome.version:
             command = f"heliotrope explain {model} {outcome.version}"
@@ -133,8 +145,22 @@ class RunView:
         self.console.print("\nWhere to look")
         for command, what in places:
             self.console.print(f"  {command:{width}}  {what}", markup=False, soft_wrap=True)
-        where = here.runs.log(outcome.run_key).where
-        self.console.print(f"  {where}  artifacts and full log", markup=False, soft_wrap=True)
+        for page, what in _PAGES.items():
+            place = Path(log.where) / page
+            if place.is_file():
+                self.console.print(f"  {place}  {what}", markup=False, soft_wrap=True)
+        self.console.print(f"  {log.where}  artifacts and full log", markup=False, soft_wrap=True)
+
+
+def plain_line(event: RunEvent) -> str | None:
+    """A step's end as one line; None for its beginning."""
+    if event.kind is EventKind.STARTED:
+        return None
+    took = "" if event.seconds is None else f"{event.seconds:.1f} s"
+    mark = "ok" if event.kind is EventKind.FINISHED else "FAILED"
+    said, *more = event.text.splitlines() or [""]
+    text = f"{said} (and {len(more)} more)" if more else said
+    return f"{event.step:{_STEP_WIDTH}} {mark:6} {took:>{_SECONDS_WIDTH}}  {text}".rstrip()
 
 
 def _grid(*widths: int) -> Table:
@@ -166,4 +192,6 @@ def metrics_table(evaluation: Evaluation) -> Table:
 
 
 def _short(value: MetricValue | None) -> str:
-    return "" if value is None else f"{value.value:.4f}"
+    if value is None:
+        return ""
+    return f"{value.value:.4f}" if math.isfinite(value.value) else "undefined"

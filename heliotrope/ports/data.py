@@ -44,6 +44,17 @@ class SnapshotStore(Protocol):
         """One version as an Ibis table expression (holds `_row`); NotFoundError if vacuumed."""
         ...
 
-    def latest(self, model: str, before: int | None = None) -> SnapshotRef | None:
-        """The newest snapshot, or the newest whose version is below `before`."""
+    def latest(self, model: str) -> SnapshotRef | None:
+        """The newest snapshot."""
+        ...
+
+    def previous(self, ref: SnapshotRef) -> SnapshotRef | None:
+        """The newest snapshot before it that was not found faulty.
+
+        What was refused is no measure: mended data would differ from it and be refused in turn.
+        """
+        ...
+
+    def judge(self, ref: SnapshotRef, usable: bool) -> None:
+        """Note whether a snapshot can be trained on; every one can until it is said otherwise."""
         ...

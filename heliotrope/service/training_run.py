@@ -43,6 +43,8 @@ from heliotrope.vocabulary import (
     DATA_FAULTY,
     DATA_USABLE,
     KEPT_EVALUATION,
+    KEPT_EVALUATION_PAGE,
+    KEPT_QUALITY_PAGE,
     ONNX_FILE,
     TAG_CAUSE,
     TAG_VERDICT,
@@ -104,9 +106,10 @@ class TrainingRun:
             self.spec,
             ref,
             store,
-            store.latest(self.spec.name, before=ref.version),
+            store.previous(ref),
             lineage.snapshot if lineage else None,
         )
+        store.judge(ref, report.usable)
         html = self._tools.reports.quality_html(report)
         markdown = self._tools.reports.quality_markdown(report)
         _write(quality, report.to_json())
@@ -118,6 +121,7 @@ class TrainingRun:
             (f"{ARTIFACT_DATA}/quality.md", markdown),
         ):
             registry.log_text(run_id, text, name)
+        self._tools.run_log(self.run_key).keep(KEPT_QUALITY_PAGE, html)
         self._saying.say(
             f"{report.usable_rows:,} of {report.rows:,} rows usable, "
             f"{len(report.fatal)} fatal and {len(report.warnings)} warning finding(s)"
@@ -209,6 +213,7 @@ class TrainingRun:
         _write(summary, written.markdown)
         _write(out, evaluation.to_json())
         self._tools.run_log(self.run_key).keep(KEPT_EVALUATION, evaluation.to_json())
+        self._tools.run_log(self.run_key).keep(KEPT_EVALUATION_PAGE, written.html)
         primary = evaluation.metrics[evaluation.primary]
         self._saying.say(f"{evaluation.primary} {primary} over {evaluation.rows:,} rows")
         return show(evaluation)

@@ -68,8 +68,31 @@ def test_a_new_version_leaves_the_old_one_as_it_was(root: str) -> None:
     second = store.write("toy", batches([9.0]), SCHEMA, about())
     assert (read(store, first), read(store, second)) == ([1.0, 2.0], [9.0])
     assert store.latest("toy") == second
-    assert store.latest("toy", before=second.version) == first
-    assert store.latest("toy", before=first.version) is None
+    assert store.previous(second) == first
+    assert store.previous(first) is None
+
+
+def test_a_faulty_snapshot_is_no_measure_for_the_next(root: str) -> None:
+    store = DeltaSnapshotStore(root)
+    first = store.write("toy", batches([1.0, 2.0]), SCHEMA, about())
+    faulty = store.write("toy", batches([1000.0, 2000.0]), SCHEMA, about())
+    store.judge(faulty, usable=False)
+    store.judge(faulty, usable=False)
+    assert store.latest("toy") == faulty
+    mended = store.write("toy", batches([1.0, 3.0]), SCHEMA, about())
+    assert store.previous(mended) == first
+    assert store.previous(faulty) == first
+    assert (read(store, faulty), read(store, mended)) == ([1000.0, 2000.0], [1.0, 3.0])
+
+
+def test_the_last_word_on_a_snapshot_counts(root: str) -> None:
+    store = DeltaSnapshotStore(root)
+    first = store.write("toy", batches([1.0]), SCHEMA, about())
+    second = store.write("toy", batches([2.0]), SCHEMA, about())
+    store.judge(first, usable=False)
+    assert store.previous(second) is None
+    store.judge(first, usable=True)
+    assert store.previous(second) == first
 
 
 def test_the_same_content_writes_nothing_whatever_its_batches(root: str) -> None:

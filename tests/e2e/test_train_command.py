@@ -154,7 +154,7 @@ def test_a_trainer_of_ones_own_goes_through_the_command_and_the_compiled_pipelin
     assert again.code == 0, again.out + again.err
 
 
-def test_init_writes_a_spec_that_trains_at_once_and_prints_no_progress(workshop: Any) -> None:
+def test_init_writes_a_spec_that_trains_at_once_with_a_line_a_step(workshop: Any) -> None:
     workshop.loans(1500).to_csv(workshop.folder / "loans.csv", index=False)
     words = ("init", "toy", "--from", "loans.csv", "--label", "y")
     made = workshop.cli(*words)
@@ -178,7 +178,12 @@ def test_init_writes_a_spec_that_trains_at_once_and_prints_no_progress(workshop:
     assert "Gate: PASS" in ran.out
     assert "\x1b" not in ran.out
     assert "snapshot_data" not in ran.out
-    assert not ran.err
+    steps = [line.split()[:2] for line in ran.err.splitlines()]
+    assert ["snapshot_data", "ok"] in steps
+    assert ["register_model", "ok"] in steps
+    for page in ("quality.html", "evaluation.html"):
+        (place,) = [line.split()[0] for line in ran.out.splitlines() if page in line]
+        assert "<html" in Path(place).read_text()
     assert workshop.versions() == {"1": ("champion",)}
 
 

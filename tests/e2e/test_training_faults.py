@@ -98,6 +98,21 @@ def test_a_data_fault_ends_the_run_before_training_and_names_the_column(
         assert says[0].split()[-1] in page
 
 
+def test_mended_data_is_not_measured_by_the_faulty_data_before_it(workshop: Any) -> None:
+    def judged(frame: Frame, run_key: str) -> str:
+        spec = dump_spec(load_spec(workshop.write(frame)))
+        out = workshop.folder / run_key
+        with training_step("snapshot_data", spec, run_key) as run:
+            run.take_snapshot("a test", out)
+        with training_step("validate_data", spec, run_key) as run:
+            pages = [workshop.folder / f"{run_key}.{kind}" for kind in ("json", "html", "md")]
+            return str(run.validate_data(out, *pages))
+
+    assert judged(workshop.loans(1200), "first") == "usable"
+    assert judged(rescaled(workshop.loans(1200, seed=1)), "spoilt") == "faulty"
+    assert judged(workshop.loans(1200, seed=2), "mended") == "usable"
+
+
 def test_a_source_that_is_not_there_or_has_another_delimiter_is_said(workshop: Any) -> None:
     workshop.write(None)
     gone = workshop.train()
