@@ -84,7 +84,7 @@ def _label(table: Any, spec: ModelSpec) -> TypedColumn:
     name, positive = spec.label.name, spec.label.positive
     if spec.task is Task.REGRESSION:
         return _typed(table, name, LABEL, _float64, "be a number")
-    known = spec.classes if spec.task is Task.MULTICLASS else [str(positive)]
+    known = spec.classes
     text = _text_except(tuple(m for m in MISSING_TEXT if m not in known))
     if spec.task is Task.MULTICLASS or isinstance(positive, str):
         return _typed(table, name, LABEL, text, "be text")

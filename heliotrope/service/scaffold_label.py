@@ -151,7 +151,11 @@ def _task(label: ColumnProfile, hints: Hints, notes: list[str]) -> tuple[Task, d
         )
     if label.distinct == 2:
         positive = _positive(label, hints, notes)
-        return Task.BINARY, {"name": label.name, "positive": positive}, min(label.counts)
+        block = {"name": label.name, "positive": positive}
+        if isinstance(positive, str) or positive not in (0, 1):
+            both = [_typed(word, label) for word in label.words]
+            block["negative"] = next(value for value in both if value != positive)
+        return Task.BINARY, block, min(label.counts)
     if hints.positive is not None:
         raise UsageError(
             f"--positive must be left out where the label has more than two values. Got "

@@ -97,6 +97,9 @@ class Label(Part):
     """The label's column."""
     positive: str | int | bool | None = None
     """The positive class (binary only)."""
+    negative: str | int | bool | None = None
+    """The other class (binary only). Where it is left out every other value is taken for it, a
+    misspelt one too; so name it where the label is text."""
     classes: tuple[str, ...] | None = None
     """Every class (multiclass only), in the order scores are returned."""
     min: float | None = None
@@ -264,16 +267,23 @@ class ModelSpec(Part):
     def _label_problems(self) -> list[str]:
         label, problems = self.label, []
         allowed = {
-            Task.BINARY: {"positive"},
+            Task.BINARY: {"positive", "negative"},
             Task.MULTICLASS: {"classes"},
             Task.REGRESSION: {"min", "max"},
         }[self.task]
-        for field in ("positive", "classes", "min", "max"):
+        for field in ("positive", "negative", "classes", "min", "max"):
             value = getattr(label, field)
             if value is not None and field not in allowed:
                 problems.append(f"label.{field}|be left out for task {self.task}|{show(value)}")
         if self.task is Task.BINARY and label.positive is None:
             problems.append("label.positive|name the positive class for task binary|None")
+        elif label.negative is not None and (
+            type(label.negative) is not type(label.positive) or label.negative == label.positive
+        ):
+            problems.append(
+                "label.negative|be another value than label.positive, and of its type|"
+                + show(label.negative)
+            )
         if self.task is Task.MULTICLASS:
             classes = label.classes or ()
             if len(set(classes)) < 3 or len(set(classes)) != len(classes):
@@ -343,7 +353,7 @@ class ModelSpec(Part):
     def classes(self) -> list[str]:
         """Class names in score order: `["negative", "positive"]`'s names for binary, else spec's.
 
-        A binary label's negative class has no name in the spec; it is `not <positive>`.
+        A negative class that the spec does not name is `not <positive>`.
         """
         if self.task is Task.MULTICLASS:
             return list(self.label.classes or ())
@@ -353,5 +363,7 @@ class ModelSpec(Part):
                 return [str(not positive).lower(), str(positive).lower()]
             if positive in (0, 1):
                 return [str(1 - int(positive)), str(positive)]
+            if self.label.negative is not None:
+                return [str(self.label.negative), str(positive)]
             return [f"not {positive}", str(positive)]
         return []

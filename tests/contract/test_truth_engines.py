@@ -175,6 +175,19 @@ def test_unusable_labels_are_counted(engine: TruthEngine, tmp_path: Path) -> Non
     assert engine.unusable_labels(labels, plan) == unusable > 0
 
 
+def test_a_negative_class_is_known_by_its_name_before_the_spec_named_it(
+    engine: TruthEngine, tmp_path: Path
+) -> None:
+    named = SPECS["binary"].replace("positive: true", "positive: late, negative: paid")
+    path = tmp_path / "labels.parquet"
+    said = ["late", "paid", "not late", "maybe", "Late"]
+    _, labels = events("binary", tmp_path)
+    raw = pq.read_table(labels[0]).slice(0, len(said))
+    place = raw.column_names.index("label")
+    pq.write_table(raw.set_column(place, "label", pa.array(said)), path)
+    assert engine.unusable_labels([str(path)], TruthPlan.of(parse_spec(named))) == 2
+
+
 def test_no_files_give_nothing(engine: TruthEngine) -> None:
     plan = TruthPlan.of(parse_spec(SPECS["binary"]))
     assert recomputed(engine, plan, ([], [])) == {}

@@ -243,6 +243,16 @@ def test_what_cannot_be_trained_on_is_fatal_and_named(
     assert "x<b>" not in render_quality_html(report)
 
 
+def test_a_misspelt_class_is_fatal_where_both_are_named(desk: Desk) -> None:
+    frame = loans()
+    frame["y"] = np.where(frame.y == 1, "late", "Paid")
+    text = SPEC.replace("positive: 1", "positive: late, negative: paid")
+    assert text != SPEC
+    found = only(desk.report(frame, text=text), "label_unknown", "y")
+    assert found.level == "fatal"
+    assert found.message.startswith("label y must be 'late' or 'paid'. Got 2 different values")
+
+
 def test_a_constant_column_is_a_warning(desk: Desk) -> None:
     frame = loans()
     frame["zip"] = "07"

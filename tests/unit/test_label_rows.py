@@ -21,6 +21,7 @@ from heliotrope.vocabulary import Task
 TRUTH = LabelContract("m", Task.BINARY, ("false", "true"))
 DIGITS = LabelContract("m", Task.BINARY, ("0", "1"))
 LATE = LabelContract("m", Task.BINARY, ("not late", "late"))
+YES = LabelContract("m", Task.BINARY, ("no", "yes"))
 COLOURS = LabelContract("m", Task.MULTICLASS, ("red", "green", "blue"))
 NUMBERS = LabelContract("m", Task.REGRESSION, (), 0.0, 100.0)
 
@@ -57,6 +58,8 @@ def test_a_label_becomes_its_canonical_text(
         (TRUTH, 2, "label_unknown", "one of false, true"),
         (DIGITS, "2", "label_unknown", "one of 0, 1"),
         (LATE, "Late ", "label_unknown", "'late' to the letter"),
+        (YES, "maybe", "label_unknown", "one of no, yes"),
+        (YES, "Yes", "label_unknown", "one of no, yes"),
         (COLOURS, "pink", "label_unknown", "one of red, green, blue"),
         (COLOURS, ["red"], "label_unknown", "text, a number or true/false"),
         (COLOURS, "", "label_missing", "must be given"),

@@ -142,10 +142,18 @@ def test_hints_beat_guesses() -> None:
         ([i % 2 for i in range(ROWS)], Task.BINARY, {"positive": 1}),
         ([str(i % 2) for i in range(ROWS)], Task.BINARY, {"positive": 1}),
         ([float(i % 2) for i in range(ROWS)], Task.BINARY, {"positive": 1}),
-        ([1 + (i % 3 == 0) for i in range(ROWS)], Task.BINARY, {"positive": 2}),
+        ([1 + (i % 3 == 0) for i in range(ROWS)], Task.BINARY, {"positive": 2, "negative": 1}),
         (["True" if v else "False" for v in LABEL], Task.BINARY, {"positive": True}),
-        (["yes" if v else "no" for v in LABEL], Task.BINARY, {"positive": "yes"}),
-        (["b" if v else "a" for v in LABEL], Task.BINARY, {"positive": "b"}),
+        (
+            ["yes" if v else "no" for v in LABEL],
+            Task.BINARY,
+            {"positive": "yes", "negative": "no"},
+        ),
+        (
+            ["b" if v else "a" for v in LABEL],
+            Task.BINARY,
+            {"positive": "b", "negative": "a"},
+        ),
         (
             [["c", "a", "b"][i % 3] for i in range(ROWS)],
             Task.MULTICLASS,

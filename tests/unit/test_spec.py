@@ -60,6 +60,8 @@ REFUSED = [
     ("colour", "red", "colour", "known key"),
     ("label.positve", True, "label.positve", "did you mean positive"),
     ("label.positive", None, "label.positive", "name the positive class"),
+    ("label.negative", True, "label.negative", "another value than label.positive"),
+    ("label.negative", "no", "label.negative", "of its type"),
     ("label.classes", ["a", "b", "c"], "label.classes", "left out for task binary"),
     ("label.delay", "a month", "label.delay", "number and a unit"),
     ("label.delay", "99999d", "label.delay", "at most 36500d"),
@@ -207,6 +209,11 @@ def test_a_spec_cannot_be_changed() -> None:
 )
 def test_binary_classes_are_named_negative_first(positive: Any, classes: list[str]) -> None:
     assert parse_spec(edited("label.positive", positive)).classes == classes
+
+
+def test_a_named_negative_class_names_the_answers() -> None:
+    label = {"name": "defaulted", "positive": "late", "negative": "paid"}
+    assert parse_spec(edited("label", label)).classes == ["paid", "late"]
 
 
 @given(st.integers(0, 36500 * 86400 * 1000))

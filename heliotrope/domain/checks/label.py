@@ -35,12 +35,14 @@ def label_values(
     if spec.task is Task.BINARY:
         positive = share_name(spec.label.positive)
         others = [name for name in named if name != positive]
-        if len(others) > 1:
-            odd = sum(named[name] for name in others[1:])
+        negative = spec.label.negative
+        odd = others[1:] if negative is None else [n for n in others if n != share_name(negative)]
+        if odd:
+            other = "one other value" if negative is None else repr(share_name(negative))
             findings.append(_finding(
                 "label_unknown", label,
-                f"label {label} must be {positive!r} or one other value. Got {len(named)} "
-                f"different values: {_counted(named)}.", odd,
+                f"label {label} must be {positive!r} or {other}. Got {len(named)} "
+                f"different values: {_counted(named)}.", sum(named[name] for name in odd),
             ))  # fmt: skip
         if positive not in named and named:
             findings.append(_finding(

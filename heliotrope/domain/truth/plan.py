@@ -101,7 +101,9 @@ class TruthPlan:
             model=spec.name,
             task=spec.task,
             classes=tuple(spec.classes),
-            other_is_negative=spec.task is Task.BINARY and spec.classes[0].startswith("not "),
+            other_is_negative=spec.task is Task.BINARY
+            and spec.label.negative is None
+            and spec.classes[0] == f"not {spec.classes[1]}",
             threshold=spec.threshold,
             window_us=window // timedelta(microseconds=1),
             axes=tuple(_axis(by_name[part.feature], part.bins) for part in spec.slices),

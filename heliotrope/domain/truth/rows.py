@@ -172,6 +172,9 @@ def _label_value(text: Any, plan: TruthPlan) -> Any:
     named = [(text == name, index) for index, name in enumerate(plan.classes)]
     if plan.other_is_negative:
         return ibis.cases((text.isnull(), None), named[1], else_=0).cast("float64")
+    if plan.task is Task.BINARY:
+        # What the negative class was called before the spec named it.
+        named.append((text == f"not {plan.classes[1]}", 0))
     return ibis.cases(*named, else_=None).cast("float64")
 
 
