@@ -20,7 +20,7 @@ SELECT (SELECT count(*) FROM p),
        (SELECT coalesce(sum(labels - 1), 0) FROM direct),
        (SELECT count(*) FROM first WHERE entity_key IS NOT NULL),
        (SELECT coalesce(sum(records), 0) FROM losses),
-       (SELECT cast(max(received_at) AS VARCHAR) FROM first)
+       (SELECT strftime(max(received_at) AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%SZ') FROM first)
 """
 
 
@@ -47,6 +47,7 @@ class LabelStatus:
 
     def text(self) -> str:
         """A paragraph for a person."""
+        last = (self.last_received or "none").replace("T", " ").replace("Z", " UTC")
         share = f" ({self.labelled / self.predictions:.1%})" if self.predictions else ""
         return (
             f"{self.model}\n"
@@ -56,7 +57,7 @@ class LabelStatus:
             f"{self.by_entity:,} by entity key\n"
             f"  unknown ids   {self.unknown:>12,}  kept, joined if the prediction turns up\n"
             f"  lost requests {self.lost_records:>12,}\n"
-            f"  last label    {self.last_received or 'none'}"
+            f"  last label    {last}"
         )
 
 

@@ -26,7 +26,9 @@ def send(
     ),
     model: str = typer.Option("", help="Of all rows that do not name one themselves."),
     collector: str = typer.Option(
-        "", help=f"Its address; HELIOTROPE_COLLECTOR_URL, {DEFAULT_URL}."
+        "",
+        help="Its address; else HELIOTROPE_COLLECTOR_URL, the running platform's, or "
+        f"{DEFAULT_URL}.",
     ),
     token_file: Path | None = typer.Option(
         None, help="Holds the token; else HELIOTROPE_COLLECTOR_TOKEN, or the home folder's file."
@@ -120,13 +122,24 @@ def _kind_of(file: Path) -> str:
 
 
 def _client(url: str, token_file: Path | None) -> "CollectorClient":
+    from heliotrope.adapters.collector_client import CollectorClient
+
+    return CollectorClient(collector_address(url), token_of(token_file))
+
+
+def collector_address(url: str) -> str:
+    """Of a collector: what is given, the environment's, the running platform's, the usual port."""
     import os
 
-    from heliotrope.adapters.collector_client import CollectorClient
+    from heliotrope.adapters.embedded.supervisor.state import running_supervisor
+    from heliotrope.settings import Settings
     from heliotrope.vocabulary import ENV_COLLECTOR_URL
 
-    address = url or os.environ.get(ENV_COLLECTOR_URL) or DEFAULT_URL
-    return CollectorClient(address, token_of(token_file))
+    given = url or os.environ.get(ENV_COLLECTOR_URL)
+    if given:
+        return given
+    state = running_supervisor(Settings.parse(os.environ, Path.cwd()).home)
+    return (state.urls.get("collector") if state else None) or DEFAULT_URL
 
 
 def token_of(token_file: Path | None) -> str:

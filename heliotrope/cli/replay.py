@@ -185,9 +185,9 @@ def place_of(gateway: str, collector: str, token_file: Path | None) -> "ReplayPl
     from heliotrope.adapters.embedded.supervisor.clock_file import clock_path
     from heliotrope.adapters.embedded.supervisor.state import folder_of, running_supervisor
     from heliotrope.adapters.replay_access import ReplayPlace
-    from heliotrope.cli.labels import DEFAULT_URL, token_of
+    from heliotrope.cli.labels import collector_address, token_of
     from heliotrope.settings import Settings
-    from heliotrope.vocabulary import ENV_CLOCK, ENV_COLLECTOR_URL
+    from heliotrope.vocabulary import ENV_CLOCK
 
     home = Settings.parse(os.environ, Path.cwd()).home
     state = running_supervisor(home)
@@ -196,10 +196,7 @@ def place_of(gateway: str, collector: str, token_file: Path | None) -> "ReplayPl
     clock = Path(given) if given else clock_path(folder_of(home)) if state else None
     return ReplayPlace(
         gateway=gateway or urls.get("gateway") or DEFAULT_GATEWAY,
-        collector=collector
-        or os.environ.get(ENV_COLLECTOR_URL)
-        or urls.get("collector")
-        or DEFAULT_URL,
+        collector=collector_address(collector),
         token=token_of(token_file),
         home=home,
         clock=clock,
