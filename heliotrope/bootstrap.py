@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from heliotrope.ports.serving import Serving
     from heliotrope.ports.state import Schema
     from heliotrope.service.controller import Lock
+    from heliotrope.service.drift_duty import Door
     from heliotrope.service.drift_reference import ReadColumn, Reference
     from heliotrope.service.monitoring import Collected
     from heliotrope.service.monitoring_run import MonitoringRun
@@ -319,8 +320,17 @@ def monitoring_step(name: str, spec: str, run_key: str) -> AbstractContextManage
 
     here = platform("pipeline")
     return MonitoringRun(
-        parse_spec(spec), run_key, here, _now, lambda model: retraining_door(here, model)
+        parse_spec(spec), run_key, here, _now, lambda model: _step_door(here, model, run_key)
     ).step(name)
+
+
+def _step_door(here: Platform, spec: "ModelSpec", run_key: str) -> "Door":
+    from heliotrope.service.waiting_door import WaitingDoor
+
+    if here.settings.place is Place.EMBEDDED:
+        return retraining_door(here, spec)
+    # A pod counts no labels and starts no runs; the controller does both.
+    return WaitingDoor(spec, here.state, f"run:{run_key}")
 
 
 def retraining_door(here: Platform, spec: "ModelSpec") -> "RetrainingDoor":
@@ -339,7 +349,7 @@ def ask_by_schedule(spec: str) -> str:
     from heliotrope.spec import parse_spec
 
     parsed = parse_spec(spec)
-    return ask(parsed, WaitingDoor(parsed, platform().state, "schedule"), _now())
+    return ask(parsed, WaitingDoor(parsed, platform("pipeline").state, "schedule"), _now())
 
 
 def gate_candidate(spec: str, evaluation: Path, gate: Path, summary: Path) -> str:

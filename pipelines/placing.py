@@ -37,11 +37,14 @@ TRAIN = Size("1", "4", "2Gi", "8Gi", 6 * 60 * _MINUTE)
 WATCH = Size("100m", "500m", "512Mi", "1Gi", 30 * _DAY)
 """Waits for a rollout, as long as its steps may take."""
 
-PLACES = (names.ENV_STORE, names.ENV_TRACKING)
+PLACES = (names.ENV_PLACE, names.ENV_STORE, names.ENV_TRACKING)
 """Without these a pod does not start: it would write to a disk that goes with it."""
 MORE_PLACES = (
     names.ENV_HOME,
     names.ENV_PATIENCE,
+    names.ENV_NAMESPACE,
+    names.ENV_KSERVE_MODE,
+    names.ENV_REPLICAS,
     "AWS_REGION",
     "AWS_ENDPOINT_URL",
     "MLFLOW_S3_ENDPOINT_URL",

@@ -3,7 +3,6 @@
 The same outcome as on one disk, whatever becomes of the steps.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,12 +15,12 @@ import pytest
 from heliotrope import bootstrap
 from heliotrope import vocabulary as names
 from heliotrope.adapters.cluster.run_log import RegistryRunLog
-from heliotrope.bootstrap import Platform, gate_candidate, report_training, training_step
+from heliotrope.bootstrap import gate_candidate, report_training, training_step
 from heliotrope.domain.run_events import EventKind, RunEvent, RunOutcome
 from heliotrope.errors import HeliotropeError
 from heliotrope.spec import load_spec
 from heliotrope.spec.loading import dump_spec
-from heliotrope.vocabulary import Outcome
+from heliotrope.vocabulary import Outcome, Place
 
 KEY = "toy-person-0123456789ab"
 Workshop = Any
@@ -107,26 +106,19 @@ class Pods:
 def pods(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Pods]:
-    """Opens a run over data, on a platform whose steps share no disk."""
-
-    class Apart(Platform):
-        def run_log(self, run_key: str) -> Any:
-            return RegistryRunLog(run_key, lambda: self.registry)
+    """Opens a run over data, on a cluster as its steps see it."""
 
     shared = {
+        names.ENV_PLACE: Place.CLUSTER,
         names.ENV_TRACKING: f"sqlite:///{workshop.home / 'mlflow.db'}",
         names.ENV_STORE: str(tmp_path / "shared-store"),
         names.ENV_STATE: f"sqlite:///{tmp_path / 'shared-state.db'}",
     }
 
-    def apart() -> Platform:
-        return Apart(bootstrap.Settings.parse(os.environ, tmp_path))
-
     def make(frame: Any, more: str = "") -> Pods:
         spec = dump_spec(load_spec(workshop.write(frame, more)))
         for name, value in shared.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(bootstrap, "platform", apart)
         return Pods(tmp_path / "cluster", spec, monkeypatch)
 
     return make

@@ -184,7 +184,8 @@ def test_a_step_is_told_places_and_secrets_as_variables_and_no_more_than_it_need
     needed, more = step.placed["configMapAsEnv"]
     assert needed["configMapName"] == more["configMapName"] == names.CONFIG_MAP_PLACES
     assert (needed["optional"], more["optional"]) == (False, True)
-    assert {one["envVar"] for one in needed["keyToEnv"]} == {names.ENV_STORE, names.ENV_TRACKING}
+    told = {one["envVar"] for one in needed["keyToEnv"]}
+    assert told == {names.ENV_PLACE, names.ENV_STORE, names.ENV_TRACKING}
     wanted = {names.SECRET_STORE: True, names.SECRET_MLFLOW_LOGIN: True}
     if step.name in STATEFUL:
         wanted[names.SECRET_STATE] = False
