@@ -41,6 +41,14 @@ KNATIVE_IN = {
 }
 KNATIVE_OUT = {(GATEWAY, 80), (GATEWAY, 8080), (GATEWAY, 8081)}
 MULTI_USER_IN = {("workflows.argoproj.io/workflow", 5000)}
+S3, POSTGRES, BUCKET = "heliotrope-s3", "heliotrope-postgres", "heliotrope-bucket"
+STEPS = "kubeflow/workflows.argoproj.io/workflow"
+LOCAL_IN = {
+    S3: {(who, 9000) for who in (BUCKET, COLLECTOR, CONTROLLER, MLFLOW, PREDICTOR, STEPS)},
+    POSTGRES: {(who, 5432) for who in (CONTROLLER, MLFLOW, STEPS)},
+    BUCKET: set[Flow](),
+}
+LOCAL_OUT = {S3: set[Flow](), POSTGRES: set[Flow](), BUCKET: {(DNS, 53)}}
 
 
 def test_every_pod_has_a_policy_for_both_directions(overlay: Any) -> None:
@@ -61,6 +69,8 @@ def test_exactly_the_flows_that_there_are_may_come_in(overlay: Any) -> None:
         wanted[PREDICTOR] = KNATIVE_IN
     if overlay.name == "overlays/multi-user":
         wanted[MLFLOW] |= MULTI_USER_IN
+    if overlay.name == "overlays/local":
+        wanted |= LOCAL_IN
     for pod, flows in wanted.items():
         assert set(_flows(overlay, pod, "ingress", "from")) == flows, pod
 
@@ -69,6 +79,10 @@ def test_exactly_the_flows_that_there_are_may_go_out(overlay: Any) -> None:
     wanted = {pod: set(flows) for pod, flows in OUT.items()}
     if overlay.name == "overlays/knative":
         wanted[CONTROLLER] |= KNATIVE_OUT
+    if overlay.name == "overlays/local":
+        wanted |= LOCAL_OUT
+        for pod in (PREDICTOR, COLLECTOR, CONTROLLER, MLFLOW, BUCKET):
+            wanted[pod] = wanted[pod] | {(S3, 9000)}
     for pod, flows in wanted.items():
         assert set(_flows(overlay, pod, "egress", "to")) == flows, pod
 
@@ -78,7 +92,7 @@ def test_what_one_part_may_send_to_another_may_also_come_in(overlay: Any) -> Non
         (pod, other, port)
         for pod in OUT
         for other, port in _flows(overlay, pod, "egress", "to")
-        if other in IN
+        if other in IN or other in LOCAL_IN
     ]
     assert len(sent) >= 3
     for pod, other, port in sent:
@@ -107,7 +121,7 @@ def _flows(build: Any, pod: str, direction: str, end: str) -> Iterator[Flow]:
         for rule in policy["spec"].get(direction, []):
             for peer in rule.get(end, [None]):
                 for port in rule["ports"]:
-                    yield _who(peer), port["port"]
+                    yield from ((_who(one), port["port"]) for one in _each(peer))
 
 
 def _who(peer: dict[str, Any] | None) -> str:
@@ -120,3 +134,12 @@ def _who(peer: dict[str, Any] | None) -> str:
     labels = [*pods.get("matchLabels", {}).values()]
     labels += [one["key"] for one in pods.get("matchExpressions", [])]
     return "/".join(filter(None, [where, *labels]))
+
+
+def _each(peer: dict[str, Any] | None) -> Iterator[dict[str, Any] | None]:
+    """A peer that names several pods, as so many peers."""
+    several = ((peer or {}).get("podSelector") or {}).get("matchExpressions") or [{}]
+    if "values" not in several[0]:
+        yield peer
+    for name in several[0].get("values", []):
+        yield {"podSelector": {"matchLabels": {several[0]["key"]: name}}}
