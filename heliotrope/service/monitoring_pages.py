@@ -19,7 +19,12 @@ def faults_markdown(report: DriftReport) -> str:
 
 def drift_markdown(report: DriftReport) -> str:
     """Verdict, and every column."""
-    sampled = f" (sampled from {report.sampled_from:,})" if report.sampled_from else ""
+    sampled = ""
+    if report.sampled_from and report.sampling_error is not None:
+        sampled = (
+            f" (an even sample of {report.sampled_from:,}: shares within "
+            f"{report.sampling_error:.2%} of all rows', 99 times in 100)"
+        )
     lines = [
         f"# Drift of {report.model} version {report.version}, {_window(report)}",
         "",

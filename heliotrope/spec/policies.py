@@ -134,6 +134,9 @@ class Monitoring(Part):
     """False drift alarms a window of the whole report, all features together."""
     effect: float = Field(default=0.1, gt=0, le=1)
     """Smallest drift that matters."""
+    multivariate: bool = False
+    """Whether a classifier that tries to tell live rows from the reference's is asked as well: it
+    sees columns that no longer go together as they did, though each is distributed as ever."""
     floor: float | None = None
     """Value of the primary metric below which people are told; none watches only for a fall."""
     fall: float = Field(default=0.05, gt=0)

@@ -20,6 +20,7 @@ from heliotrope.domain.drift.history import remember
 from heliotrope.domain.drift.sketch import part_means, reference_of_window
 from heliotrope.domain.drift.window import DriftWindow, window_of_raw
 from heliotrope.domain.quality import Level
+from heliotrope.service.monitoring_pages import drift_markdown
 from heliotrope.spec import Feature, FeatureType
 from heliotrope.vocabulary import Verdict
 
@@ -297,6 +298,42 @@ def test_a_classifier_finds_a_changed_dependence_that_no_column_shows() -> None:
     auc, p, _ = tell_apart(JointSample(first, live))
     assert auc > 0.6
     assert p < 1e-6
+
+
+def test_a_classifier_keeps_its_part_of_the_budget_and_adds_its_row(
+    reference: ReferenceSketch,
+) -> None:
+    random, called = np.random.default_rng(8), 0
+    held = random.normal(size=(1500, 6)).astype(np.float32)
+    for seed in range(150):
+        live = random.normal(size=(1000, 6)).astype(np.float32)
+        report = judge_window(
+            FEATURES, window(rows(1000, 500 + seed)), reference,
+            DriftRule(multivariate=True, false_alarm=0.05), joint=JointSample(held, live),
+        )  # fmt: skip
+        found = report.column("rows")
+        assert found is not None
+        assert found.budget == pytest.approx(0.005)
+        called += found.verdict is Verdict.FAIL
+    assert called <= 4
+    # Told that features may use all of it, the columns would overspend.
+    assert sum(c.budget for c in report.columns) <= 0.05 + 1e-9
+
+
+def test_the_error_of_a_sample_is_stated_and_holds() -> None:
+    random = np.random.default_rng(9)
+    whole, rows_, beyond = np.sort(random.lognormal(0, 2, 40_000)), 1000, 0
+    stated = report_of(0, Verdict.PASS, rows_=rows_).model_copy(update={"sampled_from": 40_000})
+    error = stated.sampling_error
+    assert error is not None
+    assert error == pytest.approx(0.0515, abs=1e-4)
+    for _ in range(400):
+        sample = np.sort(random.choice(whole, rows_, replace=False))
+        share = np.searchsorted(whole, sample, side="right") / len(whole)
+        beyond += np.abs(share - np.arange(1, rows_ + 1) / rows_).max() > error
+    assert beyond <= 10
+    assert report_of(0, Verdict.PASS).sampling_error is None
+    assert "even sample of 40,000: shares within 5.15% of all rows'" in drift_markdown(stated)
 
 
 def report_of(day: int, verdict: Verdict, *, version: str = "1", rows_: int = 500) -> DriftReport:

@@ -1,5 +1,6 @@
 """What a drift report says, as the controller keeps it and reports show it."""
 
+import math
 from datetime import datetime
 
 from pydantic import Field
@@ -30,7 +31,7 @@ class DriftRule(Document):
     """Whether a classifier that tells reference rows from live ones is asked as well."""
 
     @classmethod
-    def of(cls, spec: ModelSpec, *, multivariate: bool = False) -> "DriftRule":
+    def of(cls, spec: ModelSpec) -> "DriftRule":
         """What a spec demands."""
         watched = spec.monitoring
         return cls(
@@ -39,7 +40,7 @@ class DriftRule(Document):
             minimum_rows=watched.minimum_rows,
             scale_change=spec.validation.scale_change,
             out_of_bounds_share=spec.validation.out_of_bounds_share,
-            multivariate=multivariate,
+            multivariate=watched.multivariate,
         )
 
 
@@ -98,6 +99,18 @@ class DriftReport(Document):
     so many rows show four times in five."""
     sampled_from: int | None = None
     """Rows of the window, where only a sample was scored."""
+
+    @property
+    def sampling_error(self) -> float | None:
+        """By how much any share or cumulative share of a column's values may differ between the
+        scored sample and the window, 99 times in 100; None where all rows were scored.
+
+        Dvoretzky, Kiefer and Wolfowitz with Massart's constant, whatever the distribution; a sample
+        without replacement is nearer still.
+        """
+        if self.sampled_from is None or not self.rows:
+            return None
+        return math.sqrt(math.log(2 / 0.01) / (2 * self.rows))
 
     @property
     def fatal(self) -> tuple[Finding, ...]:
