@@ -203,6 +203,29 @@ def test_no_request_fails_while_traffic_moves_and_predictors_are_killed(place: H
     assert len(load.ids) == load.codes.total()
 
 
+def test_a_version_that_breaks_is_taken_back_without_a_failed_request(place: Home) -> None:
+    place.up()
+    roles = {"1": Role.CHAMPION, "2": Role.CANARY}
+    place.plan(roles, v1=100, v2=0)
+    gateway = place.settled().gateway
+    assert gateway is not None
+    with Load(gateway, threads=8, pause=0.0) as load:
+        place.plan(roles, v1=0, v2=100)
+        place.settled()
+        load.more()
+        number = next(c["pid"] for c in place.state()["children"] if c["name"] == "loans/2")
+        before = load.versions["1"]
+        os.kill(number, signal.SIGKILL)
+        # The plan still wants it, and it is not up again yet: the one before stands in.
+        wait_for(lambda: load.versions["1"] > before)
+        place.plan({"1": Role.CHAMPION}, v1=100)
+        place.settled()
+        after = load.versions["2"]
+        load.more()
+        assert load.versions["2"] == after
+    assert set(load.codes) == {200}
+
+
 def test_every_child_that_is_killed_comes_back_and_answers(place: Home) -> None:
     place.up()
     names = {"gateway", "collector", "loans/1"}

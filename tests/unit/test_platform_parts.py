@@ -89,6 +89,28 @@ def test_a_config_has_a_version_of_its_content() -> None:
     assert moved["version_info"] != same["version_info"]
 
 
+def test_spares_answer_a_version_s_users_and_nobody_who_asks_for_it_by_number() -> None:
+    one, two = Backend("toy", "1", 18001), Backend("toy", "2", 18002, spares=(18001,))
+    made = {c["name"]: c["load_assignment"]["endpoints"] for c in clusters([one, two])["resources"]}
+
+    def ports(name: str) -> list[list[int]]:
+        return [
+            [e["endpoint"]["address"]["socket_address"]["port_value"] for e in of["lb_endpoints"]]
+            for of in made[name]
+        ]
+
+    assert ports("toy/2") == [[18002], [18001]]
+    assert [of["priority"] for of in made["toy/2"]] == [0, 1]
+    assert ports("toy/2-alone") == [[18002]]
+    assert ports("toy/1") == [[18001]]
+    (host,) = routes({"toy": {"2": 100}}, [one, two])["resources"][0]["virtual_hosts"]
+    by_number = [r["route"]["cluster"] for r in host["routes"] if "cluster" in r.get("route", {})]
+    assert by_number == ["toy/1-alone", "toy/2-alone"]
+    users = [r["route"]["weighted_clusters"] for r in host["routes"] if "weighted" in str(r)]
+    assert all(u["clusters"] == [{"name": "toy/2", "weight": 100}] for u in users)
+    assert len(users) == 3
+
+
 def test_a_first_plan_waits_for_a_champion_and_never_replaces_a_plan(tmp_path: Path) -> None:
     serving = EmbeddedServing(tmp_path)
     champions: dict[str, str] = {}

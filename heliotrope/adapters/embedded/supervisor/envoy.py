@@ -6,7 +6,9 @@ A version is a cluster of its own; a model's route is a weighted cluster.
 
 Retries are safe although a prediction is a POST: Envoy gives every request an id, a predictor's
 answer and its record carry it, and readers count one id once. So a request whose predictor was
-killed is sent again, with pauses, for longer than a predictor takes to start.
+killed is sent again: to a version that has stood in for users before, where one is still there, and
+else with pauses, for longer than a predictor takes to start. Who asks for a version by its number
+gets that one or none.
 """
 
 import hashlib
@@ -21,6 +23,7 @@ TIMEOUT = "60s"
 _BODY_BYTES = 16 << 20
 """Above the predictors' own limit; a body must be held to be sent again."""
 _TYPES = "type.googleapis.com/envoy"
+_PREVIOUS = f"{_TYPES}.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig"
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
@@ -31,11 +34,18 @@ class Backend:
     model: str
     version: str
     port: int
+    spares: tuple[int, ...] = ()
+    """Ports of other versions, which answer its users while it does not."""
 
     @property
     def name(self) -> str:
         """Of its cluster."""
         return f"{self.model}/{self.version}"
+
+    @property
+    def alone(self) -> str:
+        """Of the cluster without the spares."""
+        return f"{self.name}-alone"
 
 
 Split = Mapping[str, Mapping[str, int]]
@@ -54,7 +64,10 @@ def bootstrap(listen: int, admin: int, folder: Path) -> dict[str, Any]:
 
 def clusters(backends: Sequence[Backend]) -> dict[str, Any]:
     """The CDS file."""
-    made = [_cluster(backend) for backend in sorted(backends, key=lambda one: one.name)]
+    made = []
+    for backend in sorted(backends, key=lambda one: one.name):
+        made.append(_cluster(backend.name, (backend.port, *sorted(backend.spares))))
+        made.append(_cluster(backend.alone, (backend.port,)))
     return _response(made)
 
 
@@ -138,17 +151,22 @@ def _listener(port: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def _cluster(backend: Backend) -> dict[str, Any]:
-    endpoint = {"endpoint": {"address": _address(backend.port)}}
+def _cluster(name: str, ports: Sequence[int]) -> dict[str, Any]:
+    # The spares share the second priority: they are asked where the first does not answer.
+    endpoints = [
+        {"priority": priority, "lb_endpoints": [{"endpoint": {"address": _address(p)}} for p in of]}
+        for priority, of in enumerate((ports[:1], ports[1:]))
+        if of
+    ]
     return {
         "@type": f"{_TYPES}.config.cluster.v3.Cluster",
-        "name": backend.name,
+        "name": name,
         "type": "STATIC",
         "connect_timeout": "1s",
         "per_connection_buffer_limit_bytes": _BODY_BYTES,
         "load_assignment": {
-            "cluster_name": backend.name,
-            "endpoints": [{"lb_endpoints": [endpoint]}],
+            "cluster_name": name,
+            "endpoints": endpoints,
         },
         "circuit_breakers": {
             "thresholds": [
@@ -188,7 +206,7 @@ def _model_routes(model: str, split: Split, backends: Sequence[Backend]) -> list
     found = [
         {
             "match": {"path_separated_prefix": f"/v2/models/{model}/versions/{backend.version}"},
-            "route": _to({"cluster": backend.name}),
+            "route": _to({"cluster": backend.alone}),
         }
         for backend in sorted(own, key=lambda one: one.name)
     ]
@@ -224,6 +242,11 @@ def _to(target: dict[str, Any]) -> dict[str, Any]:
             # About half a second each: as long as the timeout.
             "num_retries": 120,
             "retry_back_off": {"base_interval": "0.05s", "max_interval": "1s"},
+            # The next try goes to the priority that was not tried; both are tried in turn.
+            "retry_priority": {
+                "name": "envoy.retry_priorities.previous_priorities",
+                "typed_config": {"@type": _PREVIOUS, "update_frequency": 1},
+            },
         },
     }
 

@@ -83,7 +83,11 @@ class Gateway:
 
     async def active(self, backend: Backend) -> int:
         """Requests that a version is answering through the gateway; 0 where Envoy is gone."""
-        return await self._gauge(f"cluster.{backend.name}.upstream_rq_active")
+        counts = [
+            await self._gauge(f"cluster.{name}.upstream_rq_active")
+            for name in (backend.name, backend.alone)
+        ]
+        return sum(counts)
 
     async def drain(self) -> None:
         """Take no new connections, and tell the open ones to close after their answer."""

@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from heliotrope.adapters.embedded.serving import EmbeddedServing
@@ -46,6 +46,8 @@ class Running:
     """What it said its role is."""
     listens: bool = False
     """It was ready at least once, so the gateway knows it."""
+    had_users: bool = False
+    """It had a share of the traffic since it was started."""
     leaving_since: float | None = None
     asking: asyncio.Task[None] | None = None
     stopping: asyncio.Task[None] | None = None
@@ -95,11 +97,29 @@ class Revisions:
             self._look(model)
         for running in self.running.values():
             self._follow(running)
-        backends = [one.backend for one in self.running.values() if one.listens]
+        backends = [self._backend(one) for one in self.running.values() if one.listens]
         await self._gateway.step(backends, self._split)
         await self._retire()
         for model in self.plans:
             self._tell(model)
+
+    def _backend(self, running: Running) -> Backend:
+        """With the versions that may stand in for it: such as users have been sent to before.
+
+        A shadow that nobody has judged yet is none of them, and one that the plan dropped neither.
+        """
+        plan = self.plans[running.model][0]
+        named = {one.version for one in plan.revisions}
+        spares = tuple(
+            one.http
+            for one in self.running.values()
+            if one.model == running.model
+            and one is not running
+            and one.listens
+            and one.had_users
+            and one.version in named
+        )
+        return replace(running.backend, spares=spares)
 
     async def stop(self) -> None:
         """Stop all predictors; each answers what it has and closes its spool."""
@@ -127,6 +147,8 @@ class Revisions:
         last = self._split.get(model, {})
         there = {v: weight for v, weight in last.items() if (model, v) in self.running}
         self._split[model] = split_now(plan.weights if plan else {}, ready, there)
+        for version in self._split[model]:
+            self.running[model, version].had_users = True
 
     def _start(self, model: str, version: str, role: Role) -> None:
         file = self._home / "platform" / "roles" / model / version
