@@ -226,6 +226,33 @@ def test_a_version_that_breaks_is_taken_back_without_a_failed_request(place: Hom
     assert set(load.codes) == {200}
 
 
+def test_a_version_that_hangs_keeps_no_request_and_is_told(place: Home) -> None:
+    place.up()
+    roles = {"1": Role.CHAMPION, "2": Role.CANARY}
+    place.plan(roles, v1=100, v2=0)
+    gateway = place.settled().gateway
+    assert gateway is not None
+    with Load(gateway, threads=4, pause=0.02) as load:
+        place.plan(roles, v1=0, v2=100)
+        place.settled()
+        load.more()
+        number = next(c["pid"] for c in place.state()["children"] if c["name"] == "loans/2")
+        before = load.versions["1"]
+        os.kill(number, signal.SIGSTOP)
+
+        def told() -> bool:
+            seen = place.serving.observe("loans")
+            there = seen.revision("2") if seen else None
+            return there is not None and not there.ready and "silent" in there.message
+
+        wait_for(told)
+        load.more()
+        assert load.versions["1"] > before
+        os.kill(number, signal.SIGCONT)
+        place.settled()
+    assert set(load.codes) == {200}
+
+
 def test_every_child_that_is_killed_comes_back_and_answers(place: Home) -> None:
     place.up()
     names = {"gateway", "collector", "loans/1"}

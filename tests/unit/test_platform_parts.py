@@ -109,6 +109,9 @@ def test_spares_answer_a_version_s_users_and_nobody_who_asks_for_it_by_number() 
     users = [r["route"]["weighted_clusters"] for r in host["routes"] if "weighted" in str(r)]
     assert all(u["clusters"] == [{"name": "toy/2", "weight": 100}] for u in users)
     assert len(users) == 3
+    hedged = [r["route"] for r in host["routes"] if "hedge_policy" in r.get("route", {})]
+    assert [r.get("weighted_clusters") for r in hedged] == users
+    assert "hedge_policy" not in str(routes({"toy": {"1": 100}}, [one, two]))
 
 
 def test_a_first_plan_waits_for_a_champion_and_never_replaces_a_plan(tmp_path: Path) -> None:

@@ -20,6 +20,9 @@ from typing import Any
 
 ROUTES = "models"
 TIMEOUT = "60s"
+HEDGE = "3s"
+"""A request that a version has not answered by then is sent to a version that can stand in as well,
+and the first answer counts: so a version that hangs keeps nobody waiting."""
 _BODY_BYTES = 16 << 20
 """Above the predictors' own limit; a body must be held to be sent again."""
 _TYPES = "type.googleapis.com/envoy"
@@ -215,11 +218,11 @@ def _model_routes(model: str, split: Split, backends: Sequence[Backend]) -> list
         for version, weight in sorted(split[model].items())
         if weight > 0
     ]
+    spared = any(one.spares for one in own if split[model].get(one.version, 0) > 0)
     for match in _matches(model):
         if weighted:
-            found.append(
-                {"match": match, "route": _to({"weighted_clusters": {"clusters": weighted}})}
-            )
+            route = _to({"weighted_clusters": {"clusters": weighted}}, hedged=spared)
+            found.append({"match": match, "route": route})
         else:
             found.append(_refusal(match, 503, f"No version of {model} is ready."))
     return found
@@ -233,11 +236,15 @@ def _matches(model: str) -> list[dict[str, Any]]:
     ]
 
 
-def _to(target: dict[str, Any]) -> dict[str, Any]:
+def _to(target: dict[str, Any], *, hedged: bool = False) -> dict[str, Any]:
+    # With nobody to stand in, a second copy would only burden a version that is slow already.
+    hedge = {"hedge_policy": {"hedge_on_per_try_timeout": True}} if hedged else {}
     return {
         **target,
+        **hedge,
         "timeout": TIMEOUT,
         "retry_policy": {
+            **({"per_try_timeout": HEDGE} if hedged else {}),
             "retry_on": "connect-failure,refused-stream,reset-before-request,reset",
             # About half a second each: as long as the timeout.
             "num_retries": 120,

@@ -25,8 +25,12 @@ HEALTHY_SECONDS = 10.0
 """A child that was ready for this long is started again at once."""
 SILENT_SECONDS = 60.0
 """A child that was ready and has not answered for this long is ended and started again."""
+HUNG_SECONDS = 8.0
+"""A child that was ready and has not answered for this long is not ready any more; a machine that
+is busy holds one up for some seconds without harm."""
 _LOOK_SECONDS = 0.05
 _PROBE_SECONDS = 2.0
+_PATIENCE_SECONDS = 4.0
 LOG_BYTES = 8 << 20
 _SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
@@ -39,6 +43,8 @@ class ChildState(StrEnum):
     """It runs and does not answer yet."""
     READY = "ready"
     """It answers."""
+    SILENT = "silent"
+    """It runs, was ready, and has not answered for a while."""
     WAITING = "waiting"
     """It ended, and is started again after a pause."""
     STOPPED = "stopped"
@@ -178,16 +184,17 @@ class Child:
         heard = time.monotonic()
         pause = _LOOK_SECONDS
         while True:
-            answer = await ask(url) if url is not None else (200, b"")
+            answer = await ask(url, _PATIENCE_SECONDS) if url is not None else (200, b"")
             now = time.monotonic()
             if answer is not None and answer[0] == 200:
                 heard = now
-                if self._ready_since is None:
-                    self._ready_since, self.message = now, ""
+                self._ready_since, self.message = self._ready_since or now, ""
                 self.state, pause = ChildState.READY, _PROBE_SECONDS
             elif self._ready_since is not None and now - heard > SILENT_SECONDS:
                 logger.error("%s was silent for %g s; ended.", self.spec.name, now - heard)
                 process.kill()
+            elif self._ready_since is not None and now - heard > HUNG_SECONDS:
+                self.state, self.message = ChildState.SILENT, f"silent for {now - heard:.0f} s"
             rotate(self.spec.log)
             await asyncio.sleep(pause)
 
