@@ -21,7 +21,7 @@ from heliotrope.domain.synthetic.story import Chapter
 
 _COLOURS = {"alarm": "red", "diagnosis": "yellow", "trigger": "cyan", "rollout": "magenta"}
 _SAY_SECONDS = 10.0
-_MARGIN, _LINES, _WIDEST = 24, 2, 110
+_MARGIN, _LINES, _WIDEST = 24, 3, 110
 
 
 class DemoView:
@@ -70,14 +70,14 @@ class DemoView:
 
     def looked(self, now: datetime, view: LiveView | None) -> None:
         """Renew the line at the foot; without a terminal, say it now and then."""
-        text = Text(f"{now:%Y-%m-%d %H:%M}  ", "bold")
+        text = Text(f"{now:%m-%d %H:%M}  ", "bold")
         if view is not None:
             newest = next((one for one in reversed(view.windows) if one.value is not None), None)
             shares = [(one.version, one.share) for one in view.versions if one.share]
-            text.append(", ".join(f"version {name} {share}%" for name, share in shares))
+            text.append(" ".join(f"v{name} {share}%" for name, share in shares))
             text.append(f"  {view.predicted:,} answers, {view.labelled:,} labels")
             if newest is not None and newest.value is not None:
-                text.append(f"  newest {view.contract.primary} {newest.value:.3f}")
+                text.append(f", {view.contract.primary} {newest.value:.3f}")
         if self._console.is_terminal:
             self._live.update(text, refresh=True)
         elif time.monotonic() - self._shown > _SAY_SECONDS:

@@ -189,6 +189,7 @@ class DiagnosisDuty:
         cause = diagnose_alarm(
             self.spec, self.tools, self._book, alarm.fingerprint, alarm.summary, now,
             started=alarm.started, since=alarm.started if own else None,
+            version=alarm.labels.get("version") if own else None,
         )  # fmt: skip
         if cause is not None and self.door is not None:
             self.door.ask(cause, now)
@@ -205,6 +206,7 @@ def diagnose_alarm(
     *,
     started: datetime | None = None,
     since: datetime | None = None,
+    version: str | None = None,
 ) -> Cause | None:
     """The cause of an accuracy alarm, as the door to retraining takes it.
 
@@ -217,16 +219,18 @@ def diagnose_alarm(
         now: UTC.
         started: when this firing began.
         since: when the world changed, as far as a detector can tell.
+        version: whose outcomes raised it, where that is known.
 
     Returns:
-        None where there is no champion, or its reference is gone.
+        None where there is no champion, its reference is gone, or the alarm is about another
+        version: the champion's own outcomes have not spoken yet.
     """
     try:
         reference = book.champion()
     except NotFoundError as error:
         logger.warning("The fall of %s has no diagnosis: %s", spec.name, error)
         return None
-    if reference is None:
+    if reference is None or version not in (None, reference.version):
         return None
     seen = spec.model_copy(update={"features": reference.spec.features})
     start, end = why.recent(seen, now)

@@ -268,9 +268,14 @@ def _fold(
             return place, _renewed(place[1], cause)
     if cause.kind.evidence:
         for place in known:
-            if place[1].state is TriggerState.WAITING and place[1].cause.kind is cause.kind:
+            waits = place[1].state is TriggerState.WAITING and place[1].cause.kind is cause.kind
+            if waits and _same_champion(place[1].cause, cause):
                 return place, _renewed(place[1], cause)
     return None, cause
+
+
+def _same_champion(one: Cause, other: Cause) -> bool:
+    return None in (one.champion, other.champion) or one.champion == other.champion
 
 
 def _renewed(kept: Trigger, told: Cause) -> Cause:
@@ -284,7 +289,8 @@ def _renewed(kept: Trigger, told: Cause) -> Cause:
             "remedy": told.remedy if told.remedy is not None else before.remedy,
             "harm": told.harm if told.harm is not None else before.harm,
             "since": told.since or before.since,
-            "champion": told.champion or before.champion,
+            # Whom it was first told of: another champion has its own outcomes to be asked for by.
+            "champion": before.champion or told.champion,
         }
     )
 

@@ -191,6 +191,12 @@ def test_an_alarm_on_a_changed_world_names_it_and_asks_to_retrain(live: Live) ->
     # Income now means the opposite: labels that are all flipped look so, and both need a person.
     assert cause.remedy in (Remedy.RETRAIN, Remedy.CHECK_LABELS)
     assert cause.champion == live.reference.version
+    # An alarm of a version that is champion no more says nothing of the one that is.
+    before = live.shop.here.state.decisions("toy")
+    assert diagnose_alarm(
+        live.spec, live.shop.here, book, "accuracy", "accuracy fell.", now, version="0"
+    ) is None  # fmt: skip
+    assert live.shop.here.state.decisions("toy") == before
 
 
 def test_without_a_champion_or_rows_the_duties_do_nothing(workshop: Any) -> None:

@@ -324,6 +324,24 @@ def test_a_fault_that_is_mended_lets_the_same_alarm_ask_again(world: World) -> N
     assert len(world.launchpad.started) == 1
 
 
+def test_what_was_asked_of_the_old_champion_starts_nothing_for_the_new_one(world: World) -> None:
+    world.truth.clear()
+    old = cause(key="firing of 1", champion="1")
+    assert world.door.ask(old, world.now).state is TriggerState.WAITING
+    world.promote("2")
+    # The alarm is still on, and who diagnoses it reads the new champion.
+    again = cause(key="firing of 1", champion="2", remedy=Remedy.RETRAIN)
+    new = cause(key="firing of 2", champion="2", remedy=Remedy.RETRAIN)
+    waiting = world.door.ask(new, world.now)
+    refused = world.door.ask(again, world.now)
+    assert (refused.state, refused.rule) == (TriggerState.REFUSED, "answered")
+    assert "about version 1; version 2 is champion now" in refused.reason
+    # The new one's own fall is a cause of its own, and not taken for the old one's.
+    assert (waiting.cause.key, waiting.state) == ("firing of 2", TriggerState.WAITING)
+    world.tick(HOUR)
+    assert world.launchpad.started == []
+
+
 def test_an_alert_waits_for_a_diagnosis_and_for_one_that_says_retrain(world: World) -> None:
     _alarm(world, AlarmStatus.FIRING, 0)
     world.tick(HOUR)
