@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from heliotrope.adapters.embedded.lock_file import LockFile
     from heliotrope.adapters.embedded.story_stage import StoryStage
     from heliotrope.cli.demo_view import DemoView
     from heliotrope.domain.story_report import StoryReport
@@ -27,7 +28,7 @@ def demo(
     keep: bool = typer.Option(False, "--keep", help="Leave the platform running for a look."),
     quick: bool = typer.Option(False, "--quick", help="The economy's turn only."),
     folder: Path = typer.Option(
-        Path(".heliotrope/demo"), help="Where it happens; emptied before, unless it is running."
+        Path(".heliotrope/demo"), help="Where it happens; what an earlier demo left there goes."
     ),
     report: Path = typer.Option(Path("story.html"), help="The page that tells it in pictures."),
 ) -> None:
@@ -41,20 +42,26 @@ def demo(
     from heliotrope.adapters.reports.story import render_story
     from heliotrope.bootstrap import CHECKOUT
     from heliotrope.cli.demo_view import DemoView
+    from heliotrope.errors import UsageError
 
-    story = _story(quick)
-    place = _emptied(folder.resolve())
+    if not report.resolve().parent.is_dir():
+        raise UsageError(f"--report must be in a folder that exists. Got {report}.")
+    story, place = _story(quick), folder.resolve()
+    lock = _emptied(place)
     stage = StoryStage(story, CHECKOUT / "examples" / "credit_risk" / "story.yaml", place, SPEED)
     with DemoView() as view:
+        left = False
         try:
             told = _told(stage, story, quick, view)
+            left = keep
         finally:
-            view.say("Stopping." if not keep else "Left running.")
+            view.say("Left running." if left else "Stopping.")
             with _undisturbed():
-                stage.stop(keep)
+                stage.stop(left)
     (place / "story.json").write_text(told.to_json())
     report.write_text(render_story(told))
     view.summary(told, report.resolve())
+    lock.release()
     if keep:
         typer.echo(f"Look at it:   HELIOTROPE_HOME={stage.home} heliotrope status")
         typer.echo(f"End it with:  HELIOTROPE_HOME={stage.home} heliotrope down")
@@ -97,18 +104,26 @@ def _told(stage: "StoryStage", story: "Story", quick: bool, view: "DemoView") ->
     return StoryTeller(story, stage, view).tell(chapters[:2] if quick else chapters)
 
 
-def _emptied(folder: Path) -> Path:
+def _emptied(folder: Path) -> "LockFile":
+    """Take a folder for this demo alone; an earlier one's platform ends, and its files go."""
     import shutil
 
+    from heliotrope.adapters.embedded.lock_file import LockFile
     from heliotrope.adapters.embedded.supervisor.launch import stop_platform
     from heliotrope.errors import UsageError
 
     mark = folder / "made-by-heliotrope-demo"
-    if folder.exists() and any(folder.iterdir()):
-        if not mark.exists():
-            raise UsageError(f"--folder must be empty, or a demo's. Got {folder}, which is not.")
-        stop_platform(folder / "home")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    mark.touch()
-    return folder
+    if folder.exists() and any(folder.iterdir()) and not mark.exists():
+        raise UsageError(f"--folder must be empty, or a demo's. Got {folder}, which is not.")
+    lock = LockFile(mark)
+    if not lock.take():
+        raise UsageError(
+            f"--folder must be free. Got {folder}, where {lock.holder()} tells the story just now."
+        )
+    stop_platform(folder / "home")
+    for one in folder.iterdir():
+        if one.is_dir():
+            shutil.rmtree(one)
+        elif one != mark:
+            one.unlink()
+    return lock

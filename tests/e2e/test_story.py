@@ -70,6 +70,10 @@ def test_a_story_that_is_broken_off_leaves_nothing_running(
         assert telling.stdout is not None
         # The first training has begun, and the platform is just starting.
         assert any("Training the first model" in line for line in telling.stdout)
+        # Another one would pull its folder away from under it.
+        second = run(tmp_path)
+        assert second.returncode != 0
+        assert f"where process {telling.pid} tells the story" in " ".join(second.stderr.split())
         telling.send_signal(asked)
         telling.send_signal(asked)
         rest = telling.stdout.read()
@@ -85,3 +89,16 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     assert told.returncode != 0
     assert "--folder must be empty" in told.stderr
     assert mine.read_text() == "years of work"
+
+
+def test_a_page_that_could_not_be_written_is_said_before_the_story(tmp_path: Path) -> None:
+    told = subprocess.run(
+        [*DEMO, "--folder", "demo", "--report", "nowhere/story.html"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode != 0
+    assert "--report must be in a folder that exists" in told.stderr
+    assert not (tmp_path / "demo").exists()
