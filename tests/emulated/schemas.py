@@ -1,22 +1,21 @@
 """CRDs as the API server enforces them: their OpenAPI schemas, with unknown fields refused."""
 
 import functools
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import yaml
 
-CONTRACTS = Path(__file__).resolve().parents[3] / "shared" / "contracts"
-"""Beside the checkout; without it nothing is validated, and tests of validation are skipped."""
+from tests.emulated.contracts import CRDS, find_contract
+
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @functools.cache
 def validator(group: str, version: str, plural: str) -> Any | None:
     """A validator of one kind's objects; None where its CRD is not at hand."""
-    file = CONTRACTS / "crds" / f"{group}_{plural}.yaml"
-    if not file.is_file():
+    file = find_contract(f"{CRDS}/{group}_{plural}.yaml")
+    if file is None:
         return None
     crd = yaml.load(file.read_text(), Loader=LOADER)
     for served in crd["spec"]["versions"]:

@@ -16,8 +16,8 @@ from heliotrope.adapters.inference_service import (
 )
 from heliotrope.errors import ConflictError, NotFoundError, RefusedError, UnavailableError
 from tests.emulated.apiserver import ApiServer
+from tests.emulated.contracts import CRDS, contract
 from tests.emulated.kserve_controller import admit
-from tests.emulated.schemas import CONTRACTS
 
 
 @pytest.fixture
@@ -106,11 +106,8 @@ def test_a_generation_is_of_the_spec_and_a_version_of_everything(
     assert kube.apply(wanted, access.INFERENCE_SERVICE)["metadata"]["generation"] == 2
 
 
-@pytest.mark.skipif(
-    not (CONTRACTS / "crds").is_dir(),
-    reason="the peers' CRDs must lie in ../shared/contracts/crds, beside the checkout",
-)
 def test_what_the_schema_and_kserve_forbid_is_refused(api: ApiServer, kube: KubeClient) -> None:
+    contract(CRDS)
     api.admit = admit
     values = ServedAs(ServingMode.STANDARD, "shop")
 

@@ -19,15 +19,12 @@ from heliotrope.adapters.inference_service import (
 )
 from heliotrope.vocabulary import LABEL_VERSION, Role
 from predictors.settings import parse_settings
+from tests.emulated.contracts import CRDS, contract
 from tests.emulated.kserve_controller import admit
 from tests.emulated.kserve_steps import BAKE, HALF, MODEL, ONE, WAY, Cluster, plan
-from tests.emulated.schemas import CONTRACTS, problems
+from tests.emulated.schemas import problems
 
 KSERVE = ("serving.kserve.io", "v1beta1", "inferenceservices")
-needs_crds = pytest.mark.skipif(
-    not (CONTRACTS / "crds").is_dir(),
-    reason="the peers' CRDs must lie in ../shared/contracts/crds, beside the checkout",
-)
 
 
 @pytest.fixture(params=ServingMode)
@@ -51,10 +48,10 @@ def spec_of(found: dict[str, Any]) -> dict[str, Any]:
     return {key: found[key] for key in ("apiVersion", "kind", "metadata", "spec")}
 
 
-@needs_crds
 def test_all_that_is_asked_for_is_valid_and_a_typo_would_not_be(
     written: list[dict[str, Any]],
 ) -> None:
+    contract(CRDS)
     assert len(written) >= 6
     for one in written:
         assert problems(*KSERVE, spec_of(one)) == []
