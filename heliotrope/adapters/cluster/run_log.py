@@ -57,13 +57,14 @@ class RegistryRunLog:
         run_id = self._find()
         if run_id is None:
             return list(self._waiting)
-        registry, found = self._registry(), list(self._waiting)
-        for path in registry.list_files(run_id, EVENTS):
+        registry = self._registry()
+        found: list[RunEvent] = []
+        for path in sorted(registry.list_files(run_id, EVENTS)):
             try:
                 found.append(RunEvent.from_json(registry.read_text(run_id, path)))
             except ValidationError:
                 continue  # another's file, or one from a later version of this package
-        return sorted(found, key=lambda event: event.at)
+        return found + self._waiting
 
     def reported(self) -> bool:
         """Whether the exit handler ran to its end: then the outcome is the run's last word.
@@ -126,12 +127,18 @@ class RegistryRunLog:
             return None
 
     def _flush(self) -> None:
-        run_id = self._find()
-        while run_id is not None and self._waiting:
+        run_id = self._find() if self._waiting else None
+        if run_id is None:
+            return
+        registry = self._registry()
+        number = len(registry.list_files(run_id, EVENTS))
+        while self._waiting:
             event = self._waiting[0]
-            # A name of its own for each: MLflow's artifacts can be written, not appended to.
-            name = f"{event.at:%Y%m%dT%H%M%S%f}-{event.step}-{event.kind.value}.json"
-            self._registry().log_text(run_id, event.model_dump_json(), f"{EVENTS}/{name}")
+            # A name of its own for each: MLflow's artifacts can be written, not appended to. The
+            # number goes first, since clocks of nodes differ, and one that is simulated stands.
+            name = f"{number:05d}-{event.at:%H%M%S%f}-{event.step}-{event.kind.value}.json"
+            registry.log_text(run_id, event.model_dump_json(), f"{EVENTS}/{name}")
+            number += 1
             del self._waiting[0]
 
     def _find(self) -> str | None:
