@@ -14,8 +14,10 @@ import pytest
 
 from heliotrope.adapters.embedded.run_detached import BEGAN
 from heliotrope.adapters.embedded.runs import ALIVE, EmbeddedRuns
+from heliotrope.adapters.embedded.supervisor.leftovers import marked
 from heliotrope.errors import HeliotropeError
 from heliotrope.ports.runs import RunState
+from heliotrope.vocabulary import ENV_CHILD, ENV_PLATFORM
 
 KEY = "loans-person-0123456789ab"
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,6 +107,17 @@ runs.start("waits.yaml", {"folder": home}, key, python_path=Path(root))
 print("started", flush=True)
 time.sleep(600)
 """
+
+
+def test_a_run_is_no_leftover_of_the_controller_that_started_it(
+    home: Path, compiled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ENV_CHILD, f"{home} controller")
+    monkeypatch.setenv(ENV_PLATFORM, str(home))
+    begin(home, compiled)
+    # The run, its warm process and its step go when the platform goes, and not before.
+    assert marked({ENV_CHILD: f"{home} controller"}) == []
+    assert len(marked({ENV_PLATFORM: str(home)})) >= 3
 
 
 def lives(pid: int) -> bool:

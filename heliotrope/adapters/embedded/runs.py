@@ -18,6 +18,7 @@ from heliotrope.domain.run_events import RunEvent
 from heliotrope.errors import ConflictError, HeliotropeError
 from heliotrope.ports.runs import RunState
 from heliotrope.service.run_outcome import REPORT
+from heliotrope.vocabulary import ENV_CHILD
 
 ALIVE = "alive"
 """Locked for as long as the run's process lives."""
@@ -194,7 +195,7 @@ class EmbeddedRuns:
         root = str(self._compiled.parent.parent)
         parts = [str(python_path)] if python_path else []
         parts += [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        return {
+        environment = {
             **_PATIENT,
             **os.environ,
             **self._environment,
@@ -202,6 +203,10 @@ class EmbeddedRuns:
             "PYTHONUNBUFFERED": "1",
             "TMPDIR": str(folder / "tmp"),
         }
+        # A run outlives the controller that started it: when that is killed, the supervisor ends
+        # what bears its mark.
+        environment.pop(ENV_CHILD, None)
+        return environment
 
 
 def _unwritable(folder: Path, error: OSError) -> HeliotropeError:
