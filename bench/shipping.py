@@ -151,7 +151,8 @@ def main() -> None:
         )
     print(f"requests/s on / off: {medians['on']['rps'] / medians['off']['rps']:.2f}")
     print(f"served with shipping on {served:,}; in the store {stored:,}, each once")
-    print("batches by age of their newest prediction when written:", ages)
+    shown = [f"{edge} s {float(count):,.0f}" for edge, count in ages if float(count)]
+    print("batches written before their newest prediction was so old: " + ", ".join(shown))
 
 
 def _count(uri: str) -> int:

@@ -230,7 +230,9 @@ def main() -> None:
         return
     print(f"{arguments.predictions:,} predictions, {arguments.labels:,} labels")
     for name, value in found.items():
-        print(f"{name.replace('_', ' '):28} {value:12,.2f}")
+        words = name.replace("_cpu_s", ", CPU s").replace("_mib", ", MiB").removesuffix("_s")
+        words += ", s" if name.endswith("_s") and "cpu" not in name else ""
+        print(f"{words.replace('_', ' '):28} {value:12,.2f}")
 
 
 if __name__ == "__main__":
