@@ -64,6 +64,8 @@ class Fault:
     """The deed is done before."""
     retry_after: str | None = None
     method: str | None = None
+    within: str = ""
+    """A part of the paths that it befalls."""
 
 
 class ApiServer:
@@ -348,7 +350,7 @@ def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
 
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            fault = _fault(api, self.command)
+            fault = _fault(api, self.command, self.path)
             if fault is not None and not fault.after:
                 self._fail(fault)
                 return
@@ -395,10 +397,10 @@ def _admit_all(_before: Object | None, _after: Object) -> str | None:
     return None
 
 
-def _fault(api: ApiServer, method: str) -> Fault | None:
+def _fault(api: ApiServer, method: str, path: str) -> Fault | None:
     with api.lock:
         for fault in api.faults:
-            if fault.times > 0 and fault.method in (None, method):
+            if fault.times > 0 and fault.method in (None, method) and fault.within in path:
                 fault.times -= 1
                 return fault
     return None
