@@ -57,6 +57,35 @@ class SystemClock:
         return datetime.now(UTC)
 
 
+class HeldClock:
+    """A clock of one process that stands until it is moved, as a simulation steps.
+
+    >>> clock = HeldClock(datetime(2026, 1, 1, tzinfo=UTC))
+    >>> clock.move(datetime(2026, 1, 2, tzinfo=UTC))
+    >>> clock.now().isoformat()
+    '2026-01-02T00:00:00+00:00'
+    """
+
+    def __init__(self, at: datetime) -> None:
+        self._at = at
+
+    def move(self, at: datetime) -> None:
+        """It is this time from now on."""
+        self._at = at
+
+    def now(self) -> datetime:
+        """The time."""
+        return self._at
+
+    def now_ns(self) -> int:
+        """Nanoseconds since 1970."""
+        return _ns(self._at)
+
+    def monotonic(self) -> float:
+        """Seconds, for what paces itself: nothing rests longer than the simulation steps."""
+        return self._at.timestamp()
+
+
 class SimulatedClock:
     """A clock that starts anywhere, runs at any speed and may be paused; shared through a file.
 

@@ -60,11 +60,16 @@ def _fits(kind: Any, wanted: FeatureType) -> bool:
     return bool(fits[wanted])
 
 
+def feature_types(spec: ModelSpec) -> dict[str, Any]:
+    """The Arrow type that each feature is logged in."""
+    return {feature.name: _ARROW[feature.type] for feature in spec.features}
+
+
 def feature_table(
     spec: ModelSpec, names: Sequence[str], columns: dict[str, str], found: pa.Table
 ) -> pa.Table:
     """A column a feature, of the spec's type; nulls where it was never logged."""
-    types = {feature.name: _ARROW[feature.type] for feature in spec.features}
+    types = feature_types(spec)
     return pa.table(
         {
             name: found.column(columns[name]).cast(types[name])

@@ -51,7 +51,12 @@ def plots_svg(evaluation: Evaluation, record: TrainingRecord | None = None) -> d
     }
 
 
-def _render(name: str, draw: Draw) -> str:
+def draw_svg(name: str, draw: Draw, size: tuple[float, float]) -> str:
+    """One drawing as an `<svg>` element to put into a page; the same input, the same bytes."""
+    return _inline(_render(name, draw, size))
+
+
+def _render(name: str, draw: Draw, size: tuple[float, float] = _SIZE) -> str:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -71,7 +76,7 @@ def _render(name: str, draw: Draw) -> str:
         ),
     }
     with mpl.rc_context(style):
-        figure = Figure(figsize=_SIZE, layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         draw(figure.add_subplot())
         buffer = io.BytesIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})

@@ -10,6 +10,7 @@ from typer.exceptions import TyperException
 
 from heliotrope import __version__
 from heliotrope.cli import (
+    backtest,
     collector,
     controller,
     demo,
@@ -44,7 +45,7 @@ _MODULES = (
     *(init, spec, train, models, explain, reproduce, serve, predict, spool, mlflow_ui, generate),
     *(monitor,),
     *(collector, controller, labels, truth, replay),
-    *(log, retrain, rollout, state),
+    *(log, retrain, rollout, state, backtest),
     *(deploy,),
 )
 

@@ -1,4 +1,4 @@
-"""Every state store keeps the same promises: on SQLite and on a real PostgreSQL."""
+"""Every state store keeps the same promises: on SQLite, on a real PostgreSQL, and in memory."""
 
 import signal
 import subprocess
@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from heliotrope.adapters.embedded.free_port import free_port
+from heliotrope.adapters.embedded.memory_state import MemoryState
 from heliotrope.adapters.sql_link import SqlLink
 from heliotrope.adapters.sql_schema import HEAD, current, migrate
 from heliotrope.adapters.sql_state import SqlStateStore
@@ -34,7 +35,11 @@ PASSWORD = "s3cr3t-w0rd"
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An empty database."""
-    if request.param == "sqlite":
+    return empty_database(request, str(request.param), tmp_path)
+
+
+def empty_database(request: pytest.FixtureRequest, kind: str, tmp_path: Path) -> str:
+    if kind == "sqlite":
         return f"sqlite:///{tmp_path / 'a hôme'}/state.db"
     made: str = request.getfixturevalue("empty_database")
     return made
@@ -44,6 +49,19 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def store(url: str) -> Iterator[SqlStateStore]:
     """A store in it."""
     made = SqlStateStore(url, patience=20)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "memory"])
+def anywhere(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[SqlStateStore | MemoryState]:
+    """Any store at all."""
+    if request.param == "memory":
+        yield MemoryState()
+        return
+    made = SqlStateStore(empty_database(request, str(request.param), tmp_path), patience=20)
     yield made
     made.close()
 
@@ -65,50 +83,54 @@ def put(text: str, expected: int, key: str = "3", model: str = "credit") -> Put:
     return Put(StateKind.ROLLOUT, model, key, text, expected)
 
 
-def test_a_document_comes_back_as_it_was_put(store: SqlStateStore) -> None:
+def test_a_document_comes_back_as_it_was_put(anywhere: SqlStateStore | MemoryState) -> None:
     text = '{"reason": "naïve ✓ \\u0000", "level": 0.30000000000000004}'
-    store.apply(NOW, [put(text, 0)])
-    kept = store.get(StateKind.ROLLOUT, "credit", "3")
+    anywhere.apply(NOW, [put(text, 0)])
+    kept = anywhere.get(StateKind.ROLLOUT, "credit", "3")
     assert kept is not None
     assert (kept.text, kept.revision, kept.changed_at) == (text, 1, NOW)
-    assert store.get(StateKind.ROLLOUT, "credit", "4") is None
-    assert store.get(StateKind.TRIGGER, "credit", "3") is None
+    assert anywhere.get(StateKind.ROLLOUT, "credit", "4") is None
+    assert anywhere.get(StateKind.TRIGGER, "credit", "3") is None
 
 
-def test_documents_of_a_kind_come_with_the_latest_change_first(store: SqlStateStore) -> None:
-    store.apply(NOW, [put("a", 0, "1"), put("b", 0, "2", "other")])
-    store.apply(NOW + timedelta(hours=1), [put("c", 0, "3")])
-    store.apply(NOW + timedelta(hours=2), [put("d", 1, "1")])
-    assert [k.text for k in store.kept(StateKind.ROLLOUT)] == ["d", "c", "b"]
-    assert [k.text for k in store.kept(StateKind.ROLLOUT, "credit")] == ["d", "c"]
-    assert store.kept(StateKind.ALARM) == []
+def test_documents_of_a_kind_come_with_the_latest_change_first(
+    anywhere: SqlStateStore | MemoryState,
+) -> None:
+    anywhere.apply(NOW, [put("a", 0, "1"), put("b", 0, "2", "other")])
+    anywhere.apply(NOW + timedelta(hours=1), [put("c", 0, "3")])
+    anywhere.apply(NOW + timedelta(hours=2), [put("d", 1, "1")])
+    assert [k.text for k in anywhere.kept(StateKind.ROLLOUT)] == ["d", "c", "b"]
+    assert [k.text for k in anywhere.kept(StateKind.ROLLOUT, "credit")] == ["d", "c"]
+    assert anywhere.kept(StateKind.ALARM) == []
 
 
 @pytest.mark.parametrize("expected", [0, 2, 7])
 def test_a_stale_document_is_refused_and_nothing_of_its_batch_is_written(
-    store: SqlStateStore, expected: int
+    anywhere: SqlStateStore | MemoryState, expected: int
 ) -> None:
-    store.apply(NOW, [put("first", 0)])
+    anywhere.apply(NOW, [put("first", 0)])
     with pytest.raises(ConflictError, match=f"must be at revision {expected}"):
-        store.apply(NOW, [put("new", 0, "9"), put("second", expected)], [entry(1)])
-    assert store.get(StateKind.ROLLOUT, "credit", "9") is None
-    assert [k.text for k in store.kept(StateKind.ROLLOUT)] == ["first"]
-    assert store.decisions("credit") == []
-    assert store.head("credit")[0] == 0
+        anywhere.apply(NOW, [put("new", 0, "9"), put("second", expected)], [entry(1)])
+    assert anywhere.get(StateKind.ROLLOUT, "credit", "9") is None
+    assert [k.text for k in anywhere.kept(StateKind.ROLLOUT)] == ["first"]
+    assert anywhere.decisions("credit") == []
+    assert anywhere.head("credit")[0] == 0
 
 
-def test_the_log_is_a_chain_for_each_model_and_may_be_read_in_part(store: SqlStateStore) -> None:
-    store.apply(NOW, decisions=[entry(0), entry(1), entry(0, "other")])
-    store.apply(NOW, decisions=[entry(n) for n in range(2, 6)])
-    log = store.decisions("credit")
+def test_the_log_is_a_chain_for_each_model_and_may_be_read_in_part(
+    anywhere: SqlStateStore | MemoryState,
+) -> None:
+    anywhere.apply(NOW, decisions=[entry(0), entry(1), entry(0, "other")])
+    anywhere.apply(NOW, decisions=[entry(n) for n in range(2, 6)])
+    log = anywhere.decisions("credit")
     assert [d.sequence for d in log] == [1, 2, 3, 4, 5, 6]
     assert first_broken(log) is None
-    assert first_broken(store.decisions("other")) is None
-    assert store.head("credit") == (6, log[-1].hash)
-    assert store.models() == ["credit", "other"]
-    assert store.decisions("credit", since=NOW + timedelta(minutes=4)) == log[4:]
-    assert store.decisions("credit", kinds=[DecisionKind.TRIGGER], limit=2) == [log[3], log[5]]
-    assert store.decisions("nobody") == []
+    assert first_broken(anywhere.decisions("other")) is None
+    assert anywhere.head("credit") == (6, log[-1].hash)
+    assert anywhere.models() == ["credit", "other"]
+    assert anywhere.decisions("credit", since=NOW + timedelta(minutes=4)) == log[4:]
+    assert anywhere.decisions("credit", kinds=[DecisionKind.TRIGGER], limit=2) == [log[3], log[5]]
+    assert anywhere.decisions("nobody") == []
 
 
 @pytest.mark.parametrize(
@@ -120,7 +142,7 @@ def test_the_log_is_a_chain_for_each_model_and_may_be_read_in_part(store: SqlSta
     ],
 )
 def test_what_is_sealed_is_what_is_read_whatever_the_evidence(
-    store: SqlStateStore, evidence: dict[str, object]
+    anywhere: SqlStateStore | MemoryState, evidence: dict[str, object]
 ) -> None:
     odd = entry(1).model_copy(
         update={
@@ -129,24 +151,26 @@ def test_what_is_sealed_is_what_is_read_whatever_the_evidence(
             "at": NOW.astimezone(datetime.fromisoformat("2026-01-01T00:00:00+05:30").tzinfo),
         }
     )
-    answered = store.apply(NOW, decisions=[odd, entry(2)])
-    assert store.decisions("credit") == answered
-    assert first_broken(store.decisions("credit")) is None
+    answered = anywhere.apply(NOW, decisions=[odd, entry(2)])
+    assert anywhere.decisions("credit") == answered
+    assert first_broken(anywhere.decisions("credit")) is None
 
 
-def test_a_time_without_a_zone_is_refused(store: SqlStateStore) -> None:
+def test_a_time_without_a_zone_is_refused(anywhere: SqlStateStore | MemoryState) -> None:
     with pytest.raises(UsageError, match="must have a zone"):
-        store.apply(NOW, decisions=[entry().model_copy(update={"at": NOW.replace(tzinfo=None)})])
+        anywhere.apply(NOW, decisions=[entry().model_copy(update={"at": NOW.replace(tzinfo=None)})])
 
 
-def test_a_decision_that_is_written_again_stays_as_it_was_first(store: SqlStateStore) -> None:
-    first = store.apply(NOW, decisions=[entry(0, key="k"), entry(1)])
-    again = store.apply(NOW, decisions=[entry(5, key="k"), entry(6, key="l"), entry(7, key="l")])
+def test_a_decision_that_is_written_again_stays_as_it_was_first(
+    anywhere: SqlStateStore | MemoryState,
+) -> None:
+    first = anywhere.apply(NOW, decisions=[entry(0, key="k"), entry(1)])
+    again = anywhere.apply(NOW, decisions=[entry(5, key="k"), entry(6, key="l"), entry(7, key="l")])
     assert again[0] == first[0]
     assert again[1] == again[2]
-    assert store.apply(NOW, decisions=[entry(8, "other", key="k")])[0].sequence == 1
-    assert [d.sequence for d in store.decisions("credit")] == [1, 2, 3]
-    assert first_broken(store.decisions("credit")) is None
+    assert anywhere.apply(NOW, decisions=[entry(8, "other", key="k")])[0].sequence == 1
+    assert [d.sequence for d in anywhere.decisions("credit")] == [1, 2, 3]
+    assert first_broken(anywhere.decisions("credit")) is None
 
 
 @pytest.mark.parametrize(

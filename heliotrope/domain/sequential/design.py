@@ -67,7 +67,7 @@ class ErrorDesign(Document):
 
     def stated_run_length(self) -> float:
         """Labels between two false alarms, on average, if the base is as estimated."""
-        return run_length(self.charts, _within(self.base.rate))
+        return _stated_run_length(self)
 
     def stated_delay(self, rise: float | None = None) -> tuple[int, int]:
         """Labels from a rise to the alarm: median, and in 95 of 100.
@@ -75,10 +75,20 @@ class ErrorDesign(Document):
         Args:
             rise: of the error rate; the one that matters when left out.
         """
-        base = _within(self.base.rate)
-        risen = min(base + (self.rise if rise is None else rise), 0.999)
-        half, most = delays(self.charts, base, risen)
-        return half, most
+        return _stated_delay(self, self.rise if rise is None else rise)
+
+
+@lru_cache(maxsize=256)
+def _stated_run_length(made: ErrorDesign) -> float:
+    # Half a second each, and told again with every look at an alarm that is on.
+    return run_length(made.charts, _within(made.base.rate))
+
+
+@lru_cache(maxsize=256)
+def _stated_delay(made: ErrorDesign, rise: float) -> tuple[int, int]:
+    base = _within(made.base.rate)
+    half, most = delays(made.charts, base, min(base + rise, 0.999))
+    return half, most
 
 
 def design(base: ErrorBase, rise: float, run_length: float) -> ErrorDesign:

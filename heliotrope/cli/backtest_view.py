@@ -1,0 +1,78 @@
+"""How a backtest looks on a terminal: a bar a policy, then one table."""
+
+from datetime import datetime
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from heliotrope.domain.backtest.policy import Policy
+from heliotrope.domain.backtest.report import BacktestReport
+from heliotrope.domain.backtest.table import columns, notes, row
+
+
+class BacktestView:
+    """Shows progress where a person looks (`service.backtest_comparing.Watcher`).
+
+    Args:
+        quiet: shows none.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self._console = Console(highlight=False)
+        # On standard error, so that what is piped on holds the result alone.
+        aside = Console(stderr=True, highlight=False)
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[at]}"),
+            TimeElapsedColumn(), console=aside, disable=quiet or not aside.is_terminal,
+            transient=True,
+        )  # fmt: skip
+        self._tasks: dict[str, TaskID] = {}
+        self._reading: TaskID | None = None
+
+    def __enter__(self) -> "BacktestView":
+        """Begin."""
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+        self._progress.stop()
+
+    def reading(self, name: str) -> None:
+        """The history is being read."""
+        self._reading = self._progress.add_task(f"reading {name}", total=None, at="")
+
+    def begins(self, policy: Policy, rows: int) -> None:
+        """A policy begins."""
+        if self._reading is not None:
+            self._progress.remove_task(self._reading)
+            self._reading = None
+        self._tasks[policy.name] = self._progress.add_task(policy.name, total=rows, at="training")
+
+    def at(self, policy: Policy, now: datetime, rows: int) -> None:
+        """It has come so far."""
+        self._progress.update(
+            self._tasks[policy.name], advance=rows, at=f"{now:%Y-%m-%d}", refresh=False
+        )
+
+    def ends(self, policy: Policy) -> None:
+        """It is over."""
+        task = self._tasks[policy.name]
+        total = next(t.total for t in self._progress.tasks if t.id == task)
+        self._progress.update(task, completed=total, at="done")
+
+    def table(self, report: BacktestReport, out: Path | None) -> None:
+        """What came of it."""
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for place, name in enumerate(columns(report)):
+            table.add_column(name, justify="left" if place == 0 else "right", overflow="fold")
+        for result in report.policies:
+            table.add_row(*row(report, result))
+        self._console.print(table)
+        for note in notes(report):
+            self._console.print(note, markup=False)
+        if out is not None:
+            self._console.print(f"Written to {out}", markup=False)

@@ -1,0 +1,1 @@
+"""Recorded history under other settings: what is played, asked for, and judged by. Pure."""
