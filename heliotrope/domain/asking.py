@@ -71,7 +71,9 @@ def schedule_cause(
     )
 
 
-def persistence_cause(model: str, history: RetrainingHistory, now: datetime) -> Cause | None:
+def persistence_cause(
+    model: str, history: RetrainingHistory, now: datetime, since: datetime | None = None
+) -> Cause | None:
     """Ask again while the target is missed, the last retraining and its rollout being over.
 
     The target is what was accepted first. A loop that takes what a retraining gave for its new
@@ -81,6 +83,8 @@ def persistence_cause(model: str, history: RetrainingHistory, now: datetime) -> 
         model: the spec's name.
         history: as of now.
         now: UTC.
+        since: when the world changed, as the controller's own tests say: without it the run would
+            hold out, and choose its memory by, rows of the world that is over.
     """
     level = history.level
     busy = history.under_way is not None or history.rollout is not None
@@ -95,5 +99,6 @@ def persistence_cause(model: str, history: RetrainingHistory, now: datetime) -> 
         asked_at=now,
         champion=history.champion,
         harm=True,
+        since=since,
         evidence={"value": level.value, "accepted": level.accepted, "labels": level.labels},
     )

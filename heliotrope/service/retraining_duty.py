@@ -119,7 +119,10 @@ class RetrainingDuty:
         busy = any(trigger.state is TriggerState.WAITING for trigger in triggers)
         if not ran or busy or flying(triggers) or self._tools.windows is None:
             return
-        cause = persistence_cause(self.model, self.door.facts.history(now, triggers), now)
+        kept = self._tools.state.kept(StateKind.ALARM, self.model)
+        since = changed_at(Alarm.from_json(one.text) for one in kept)
+        history = self.door.facts.history(now, triggers)
+        cause = persistence_cause(self.model, history, now, since)
         if cause is not None:
             self.door.ask(cause, now)
 
