@@ -26,19 +26,19 @@ features:
 trainer: {parameters: {max_iter: 30, max_leaf_nodes: 8, learning_rate: 0.3}}
 split: {holdout: 0.2, calibration: 0.15}
 metrics: {primary: accuracy}
-validation: {minimum_rows: 300}
-gates: {minimum_rows: 150, minimum_positives: 20, tolerance: 0.05}
+validation: {minimum_rows: 1000}
+gates: {minimum_rows: 200, minimum_positives: 20, tolerance: 0.05}
 rollout:
   shadow: {share: 1.0, minimum_labels: 60, backfill: 2d}
   steps: [50, 100]
   step_minimum: 1h
   bake: 12h
 monitoring: {window: 1d, minimum_rows: 50, fall: 0.1}
-retraining: {cooldown: 6h, minimum_new_labels: 300, memory_rows: [600]}
+retraining: {cooldown: 6h, minimum_new_labels: 700, memory_rows: [600]}
 """
 START = datetime(2026, 3, 1, tzinfo=UTC)
 CHANGE = START + timedelta(days=14)
-A_DAY = 150
+A_DAY = 250
 
 
 def rows(days: int = 24, change: datetime | None = CHANGE, seed: int = 3) -> pd.DataFrame:

@@ -124,13 +124,19 @@ class HistoryLog:
         return found.where(np.asarray(chosen))
 
     def labels(
-        self, rows: npt.NDArray[np.int64], known_by: datetime | None = None
+        self, rows: npt.NDArray[np.int64], at: Times, known_by: datetime | None = None
     ) -> Mapping[str, npt.NDArray[np.generic]]:
-        """`label` and `label_received_at` of rows, as they were known by the clock or before."""
+        """`label` and `label_received_at` of rows, as they were known by the clock or before.
+
+        Args:
+            rows: places in the history.
+            at: [rows] when they were answered: a label that was there before was told with it.
+            known_by: only labels that had come by then.
+        """
         by = self.now() if known_by is None else min(known_by, self.now())
         told = self.history.told[rows]
         known = told <= stamp(by)
         return {
             "label": np.where(known, self.history.label[rows], np.nan),
-            "label_received_at": np.where(known, told, np.datetime64("NaT", "us")),
+            "label_received_at": np.where(known, np.maximum(told, at), np.datetime64("NaT", "us")),
         }

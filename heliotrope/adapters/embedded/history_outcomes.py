@@ -132,7 +132,7 @@ class HistoryOutcomes:
             "prediction": called,
             "score": score,
             "scores": scores,
-            **self._log.labels(found.row, known_by),
+            **self._log.labels(found.row, found.at, known_by),
         }
 
     def _sample_places(self, seed: int) -> npt.NDArray[np.int64]:

@@ -161,7 +161,7 @@ class HistoryTruth:
         return pa.table({**columns, "sign": np.ones(len(rows), np.int64)})
 
     def _labels(self, rows: Logged) -> pa.Table:
-        told = self._log.labels(rows.row)
+        told = self._log.labels(rows.row, rows.at)
         known = ~np.isnat(told["label_received_at"])
         count = int(known.sum())
         at = told["label_received_at"][known].astype(np.int64)
