@@ -90,7 +90,7 @@ class BacktestWorld:
         plan = replace(TruthPlan.of(spec), axes=())
         self._truth = HistoryTruth(plan, self.log, shared.statistics(plan))
         training = BacktestTraining(spec, self, shared.shelf, self.clock.now)
-        self.runs = InstantRuns(training.run, folder / "runs")
+        self.runs = InstantRuns(training.run)
         pace = self.clock.monotonic
         shadow = Shadow(
             self.state, self.outcomes, self.serving, seconds=math.inf, batch=_ALL, monotonic=pace

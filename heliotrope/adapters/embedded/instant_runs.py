@@ -14,8 +14,8 @@ Run = Callable[[str, str, datetime | None], RunOutcome]
 class MemoryRunLog:
     """What one run said (`ports.RunLog`)."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, where: str) -> None:
+        self.where = where
         self._events: list[RunEvent] = []
         self._outcome: RunOutcome | None = None
         self._kept: dict[str, str] = {}
@@ -50,11 +50,10 @@ class InstantRuns:
 
     Args:
         run: does it.
-        folder: where logs say they are.
     """
 
-    def __init__(self, run: Run, folder: Path) -> None:
-        self._run, self._folder = run, folder
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self._logs: dict[str, MemoryRunLog] = {}
 
     def start(
@@ -71,7 +70,7 @@ class InstantRuns:
         since = arguments["since"]
         at = datetime.fromisoformat(since) if since else None
         outcome = self._run(run_key, arguments["cause"], at.astimezone(UTC) if at else None)
-        log = MemoryRunLog(self._folder / run_key)
+        log = MemoryRunLog(f"memory://{run_key}")
         log.set_outcome(outcome)
         self._logs[run_key] = log
 
@@ -81,4 +80,4 @@ class InstantRuns:
 
     def log(self, run_key: str) -> MemoryRunLog:
         """As the port says."""
-        return self._logs.get(run_key) or MemoryRunLog(self._folder / run_key)
+        return self._logs.get(run_key) or MemoryRunLog(f"memory://{run_key}")
