@@ -41,7 +41,7 @@ class Milestones(Document):
 
     turned: datetime
     noticed: datetime | None = None
-    """The first alarm."""
+    """The first alarm on accuracy."""
     diagnosed: datetime | None = None
     asked: datetime | None = None
     """A retraining was decided upon."""
@@ -93,6 +93,27 @@ def first(
     )
 
 
+def raised(
+    decisions: Sequence[Decision], since: datetime, about: tuple[str, ...] = ("ccuracy",)
+) -> Decision | None:
+    """The first alarm from a time on that was raised about the model, not about a machine.
+
+    >>> raised([], datetime(2026, 3, 1)) is None
+    True
+    """
+    return next(
+        (
+            one
+            for one in decisions
+            if one.kind is DecisionKind.ALARM
+            and one.at >= since
+            and any(name in one.subject for name in about)
+            and " is over" not in one.reason
+        ),
+        None,
+    )
+
+
 def milestones(
     turned: datetime, decisions: Sequence[Decision], windows: Sequence[WindowView]
 ) -> Milestones:
@@ -102,7 +123,7 @@ def milestones(
     taken to be as the window's others are.
     """
     moments = {
-        "noticed": first(decisions, DecisionKind.ALARM, turned),
+        "noticed": raised(decisions, turned),
         "diagnosed": first(decisions, DecisionKind.DIAGNOSIS, turned, CONCEPT),
         "asked": first(decisions, DecisionKind.TRIGGER, turned, TriggerState.REQUESTED.value),
         "promoted": first(decisions, DecisionKind.ALIAS, turned, ALIAS_CHAMPION),

@@ -7,13 +7,15 @@ from datetime import datetime, timedelta
 from heliotrope.domain.decisions import Decision, DecisionKind
 from heliotrope.domain.live_view import RolloutView
 from heliotrope.domain.rollout.states import RolloutState
-from heliotrope.domain.story_report import CONCEPT, first
+from heliotrope.domain.story_report import CONCEPT, first, raised
 from heliotrope.domain.synthetic.story import ChapterName
 from heliotrope.domain.triggers import TriggerState
 from heliotrope.vocabulary import ALIAS_CHAMPION, Verdict
 
 DATA_FAULT, COVARIATE = "data fault", "covariate shift"
 """What diagnoses call what happens in the chapters before the economy turns."""
+QUALITY = ("ccuracy", "HeliotropeData", "HeliotropeEstimate")
+"""Parts of the names of alarms about a model and its data; others are about machines."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def told(
 
 
 def _healthy(own: Sequence[Decision], since: datetime) -> Told:
-    loud = first(own, DecisionKind.ALARM, since) or _asked(own, since)
+    loud = raised(own, since, QUALITY) or _asked(own, since)
     if loud is not None:
         return Told(f"It was not quiet: {loud.reason}", as_told=False)
     judged = sum(one.kind is DecisionKind.VERDICT for one in own)
@@ -92,7 +94,7 @@ def _mended(own: Sequence[Decision], since: datetime) -> Told:
 
 def _economy(own: Sequence[Decision], since: datetime) -> Told:
     steps = {
-        "no alarm was raised": first(own, DecisionKind.ALARM, since),
+        "no alarm was raised": raised(own, since),
         "its cause was not named": first(own, DecisionKind.DIAGNOSIS, since, CONCEPT),
         "no retraining was started": _asked(own, since),
         "no new champion came": first(own, DecisionKind.ALIAS, since, ALIAS_CHAMPION),

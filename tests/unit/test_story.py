@@ -28,7 +28,12 @@ def log(*entries: tuple[datetime, DecisionKind, str]) -> list[Decision]:
     sealed: list[Decision] = []
     for at, kind, reason in entries:
         entry = DecisionEntry(
-            model="m", at=at, kind=kind, actor="controller", subject="it", reason=reason
+            model="m",
+            at=at,
+            kind=kind,
+            actor="controller",
+            reason=reason,
+            subject="alarm accuracy_fall" if kind is DecisionKind.ALARM else "it",
         )
         previous = sealed[-1].hash if sealed else FIRST
         sealed.append(seal(entry, len(sealed) + 1, previous))
@@ -246,6 +251,15 @@ def test_a_chapter_is_as_told_only_if_the_platform_did_what_it_should(
     decisions = log(before, *((since + DAY / 24, kind, reason) for kind, reason in found))
     verdict = told(name, decisions, since)
     assert (verdict.as_told, says in verdict.outcome) == (as_told, True), verdict.outcome
+
+
+def test_an_alarm_about_a_machine_says_nothing_of_the_model() -> None:
+    since = STORY.chapter(ChapterName.HEALTHY).starts
+    (spool,) = log((since + DAY, DecisionKind.ALARM, "HeliotropeSpoolGrowing is on: it grows"))
+    spool = spool.model_copy(update={"subject": "alarm HeliotropeSpoolGrowing"})
+    assert told(ChapterName.HEALTHY, [spool], since).as_told
+    over = log((since + DAY, DecisionKind.ALARM, "accuracy_fall is over: version 2 took over"))
+    assert told(ChapterName.HEALTHY, over, since).as_told
 
 
 def test_mended_data_must_be_found_whole_again() -> None:
