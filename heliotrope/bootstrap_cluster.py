@@ -36,6 +36,7 @@ class ClusterPlatform(Platform):
         environ: says more of KFP, and the image of pipeline steps.
         account: in whose name Kubernetes is asked.
         kube: Kubernetes' API; by the pod's token or KUBECONFIG when left out.
+        serving: what serves; KServe as `settings` say when left out.
     """
 
     def __init__(
@@ -44,9 +45,12 @@ class ClusterPlatform(Platform):
         environ: Mapping[str, str],
         account: str = "deployer",
         kube: "KubeClient | None" = None,
+        serving: "Serving | None" = None,
     ) -> None:
         super().__init__(settings)
         self._environ, self._account, self._kube = dict(environ), account, kube
+        if serving is not None:
+            self.serving = serving
 
     @cached_property
     def kube(self) -> "KubeClient":
