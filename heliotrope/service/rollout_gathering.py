@@ -127,7 +127,10 @@ class Gatherer:
         turn = watch.traffic(rollout.model, rollout.entered_at, now)
         # The champion is known from before, too; on the last step it has no users to be known by.
         longer = watch.traffic(rollout.model, rollout.opened_at - timedelta(hours=1), now)
-        return _health(turn, rollout.candidate), _health(longer, rollout.champion)
+        other, kept = _health(longer, rollout.champion), rollout.champion_seen
+        if kept is not None and (other is None or other.requests < kept.requests):
+            other = kept
+        return _health(turn, rollout.candidate), other
 
     def _replay(
         self, spec: ModelSpec, rollout: Rollout, serving: ObservedServing, now: datetime

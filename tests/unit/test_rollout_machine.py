@@ -364,3 +364,15 @@ def test_every_path_that_nobody_paused_ends(data: st.DataObject) -> None:
         if here.over:
             return
     raise AssertionError(f"still {here.state}: {here.reason}")
+
+
+def test_the_champions_requests_are_kept_for_the_step_on_which_it_has_no_users() -> None:
+    here = rollout(S.CANARY, share=50, entered_at=T0)
+    full = after(here, T0 + timedelta(days=1)).rollout
+    assert (full.state, full.champion_seen) == (S.FULL, health("6"))
+    # A controller that counted less since takes nothing away, nor does one that counted nothing.
+    for fewer in (health("6", 40), health("6", 3), None):
+        later = after(full, T0 + timedelta(days=2), champion=fewer)
+        assert later.rollout.champion_seen == health("6")
+    more = after(full, T0 + timedelta(days=2), champion=health("6", 900)).rollout
+    assert (more.state, more.champion_seen) == (S.BAKING, health("6", 900))

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from heliotrope.domain.document import Document
+from heliotrope.domain.rollout.evidence import Health
 from heliotrope.domain.rollout.states import CROWNED, LIVE, TERMINAL, RolloutState
 from heliotrope.vocabulary import Verdict
 
@@ -45,6 +46,9 @@ class Rollout(Document):
     """The person who promoted it without the evidence."""
     trained_until: datetime | None = None
     """The candidate learnt from what happened before; it is judged on what came after."""
+    champion_seen: Health | None = None
+    """The champion's requests as they were known when it last had users: on the last step it has
+    none, and a controller that was started since has counted none."""
     error_scale: float | None = None
     """Regression: the error that counts as 1, fixed before any is seen."""
     concluded: bool = False

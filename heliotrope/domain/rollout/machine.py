@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from heliotrope.domain.rollout import checks as ask
 from heliotrope.domain.rollout.documents import Check, Decision, Rollout, Waits
-from heliotrope.domain.rollout.evidence import Evidence
+from heliotrope.domain.rollout.evidence import Evidence, Health
 from heliotrope.domain.rollout.plan import actions_between
 from heliotrope.domain.rollout.policy import RolloutPolicy
 from heliotrope.domain.rollout.states import CROWNED, RolloutState
@@ -119,7 +119,8 @@ def _next(
         return _baked(policy, rollout, passed, age, now)
     if passed and age >= _shortest_stay(policy, rollout):
         sent = evidence.replay.sent if evidence.replay else 0
-        return _forward(policy, rollout, asked, now).model_copy(update={"replayed": sent})
+        known = {"replayed": sent, "champion_seen": _champion_seen(rollout, evidence)}
+        return _forward(policy, rollout, asked, now).model_copy(update=known)
     if age >= policy.rollout.step_timeout:
         missing = "; ".join(
             c.text
@@ -129,6 +130,13 @@ def _next(
         reason = f"no verdict within {policy.rollout.step_timeout}: {missing or 'it stood still'}"
         return advance(rollout, RolloutState.ROLLED_BACK, 0, reason, now)
     return rollout
+
+
+def _champion_seen(rollout: Rollout, evidence: Evidence) -> Health | None:
+    found, kept = evidence.champion, rollout.champion_seen
+    if found is None or found.requests < ask.MINIMUM_REQUESTS:
+        return kept
+    return found if kept is None or found.requests >= kept.requests else kept
 
 
 def _forward(
