@@ -103,7 +103,7 @@ bench: $(STAMP)
 lock:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(UV)
-	$(BIN)/uv pip compile --quiet --extra train --extra serve --extra platform --extra monitor --extra notify --extra cluster --extra examples --extra dev --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile --quiet --extra train --extra serve --extra service --extra platform --extra monitor --extra notify --extra cluster --extra examples --extra dev --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" \
 	  --output-file requirements.lock pyproject.toml
 
