@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, Thread
 from urllib.parse import urlsplit
 
 import pytest
@@ -94,6 +95,29 @@ def ask(url: str | None, model: str, count: int) -> Counter[str]:
         versions[answer.headers["x-model-version"]] += 1
     link.close()
     return versions
+
+
+@contextmanager
+def users(url: str | None, model: str) -> Iterator[None]:
+    """Requests one after another while versions come and go; every one must be answered well."""
+    ended, failed, counts = Event(), [], []
+
+    def go() -> None:
+        while not ended.wait(0.01):
+            try:
+                counts.append(sum(ask(url, model, 1).values()))
+            except (AssertionError, OSError, http.client.HTTPException) as error:
+                failed.append(repr(error))
+
+    thread = Thread(target=go)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+    assert failed == []
+    assert len(counts) > 10
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +221,11 @@ def test_a_candidate_comes_takes_over_and_the_old_one_goes(place: Place) -> None
     first = place.settled(model)
     assert ask(first.gateway, model, 5) == {"1": 5}
 
+    with users(first.gateway, model):
+        the_whole_way(place, model)
+
+
+def the_whole_way(place: Place, model: str) -> None:
     place.apply(model, {"1": Role.CHAMPION, "2": Role.SHADOW}, v1=100, v2=0)
     before = place.serving.observe(model)
     assert before is not None

@@ -11,6 +11,7 @@ from typing import Any
 Pick = Callable[[str, float], int | None]
 """The port that takes a request to a host, by a draw from 0 to 100; None while there is none."""
 PATIENCE = 60.0
+TRIES = 5
 
 
 class Fronts:
@@ -56,11 +57,21 @@ class Fronts:
 
             def forward(self) -> None:
                 body = self.rfile.read(int(self.headers.get("content-length") or 0))
-                port = fronts._port(host)
-                if port is None:
-                    self._say(503, {}, b"no healthy upstream")
+                for _ in range(TRIES):
+                    port = fronts._port(host)
+                    if port is None:
+                        self._say(503, {}, b"no healthy upstream")
+                        return
+                    link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+                    try:
+                        link.connect()
+                        break
+                    except OSError:
+                        # The pod went meanwhile; the request was not sent, so another may have it.
+                        link.close()
+                else:
+                    self._say(503, {}, b"no pod takes a connection")
                     return
-                link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
                 try:
                     link.request(self.command, self.path, body, dict(self.headers))
                     answer = link.getresponse()
