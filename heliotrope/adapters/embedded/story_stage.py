@@ -27,7 +27,7 @@ from heliotrope.adapters.replay_rows import History, generated_rows
 from heliotrope.adapters.sql_state import SqlStateStore
 from heliotrope.clock import SimulatedClock, set_clock
 from heliotrope.domain.decisions import Decision
-from heliotrope.domain.live_view import LiveView
+from heliotrope.domain.live_view import LiveView, RolloutView
 from heliotrope.domain.replay import ReplayRow
 from heliotrope.domain.rollout.states import LIVE
 from heliotrope.domain.synthetic import LoanGenerator
@@ -41,9 +41,10 @@ SPEC_FILE, WORSE_FILE, HISTORY_FILE = "story.yaml", "worse.yaml", "data/story.pa
 READY_SECONDS = 600.0
 LAG = timedelta(hours=12)
 """By which the truth may be behind the clock before the clock waits for the controller."""
-CAREFUL = 4.0
-"""By how much slower the clock runs while users get a candidate's answers: the controller looks
-once a second, and what it may decide within hours is not to take days."""
+WATCHED, EXPOSED = 2.0, 4.0
+"""By how much slower the clock runs, and how much sooner it waits, while a candidate is on its way
+and while users get its answers: the controller looks once a second, and what it may decide within
+hours is not to take days."""
 _LOOK_SECONDS = 0.3
 _STOP_SECONDS = 60.0
 
@@ -71,7 +72,7 @@ class StoryStage:
         self._replayed: Replayed | None = None
         self._broken: str | None = None
         self._newest: datetime | None = None
-        self._exposed = False
+        self._careful = 1.0
         self._trainings: list[subprocess.Popen[bytes]] = []
         self._bringing: threading.Thread | None = None
         self._training: TrainingWatch | None = None
@@ -187,11 +188,11 @@ class StoryStage:
         unsettled = served is not None and not served.settled
         self.view()
         seen = self._newest or self._story.chapters()[0].starts
-        behind = self.now() - seen > LAG
+        behind = self.now() - seen > LAG / self._careful
         return training or unsettled or behind
 
     def _tempo(self) -> float:
-        return self._speed / CAREFUL if self._exposed else self._speed
+        return self._speed / self._careful
 
     @property
     def spec_name(self) -> str:
@@ -221,7 +222,7 @@ class StoryStage:
             link.close()
         if view is not None:
             self._newest = view.newest_prediction
-            self._exposed = view.rollout is not None and view.rollout.state in LIVE
+            self._careful = _careful(view.rollout)
         return view
 
     def decisions(self) -> list[Decision]:
@@ -278,6 +279,12 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _careful(rollout: RolloutView | None) -> float:
+    if rollout is None or rollout.over:
+        return 1.0
+    return EXPOSED if rollout.state in LIVE else WATCHED
 
 
 def worse_spec(text: str) -> str:
