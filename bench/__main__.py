@@ -16,6 +16,11 @@ SCRIPTS: dict[str, list[str]] = {
     "accuracy_alarms": [],
     "estimate": [],
     "rollback": [],
+    "alerts": [],
+    "drift": ["--scale", "0.25"],
+    "drift_cost": [],
+    "drift_peers": [],
+    "diagnosis": [],
     "truth": ["--predictions", "1000000", "--labels", "500000"],
 }
 

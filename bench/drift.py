@@ -1,21 +1,14 @@
-"""Drift: false alarms a window, rows until a real shift is called, and what it costs.
+"""Drift: false alarms a window, and rows until a real shift is called.
 
 `python -m bench.drift` measures false alarms and power, ours beside Evidently's default rules
 (Wasserstein over sd and Jensen-Shannon, each from .1; any column, and half of them), and writes
 docs/tables/drift.md. The defaults are applied to distances that are Evidently's within .01 (a test
-holds them together), since its own reports would take days. `--cost` adds the cost of a million
-rows of 30 columns, with Evidently's preset beside (two minutes and 4 GB), `--delta ROWS` that of
-rows in a Delta table, a column at a time.
+holds them together), since its own reports would take days. What scoring costs is in
+`bench.drift_cost`, river's detectors are in `bench.drift_peers`.
 """
 
 import argparse
-import json
 import os
-import resource
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +28,7 @@ from heliotrope.domain.drift import (
 from heliotrope.domain.drift.sketch import reference_of_window
 from heliotrope.domain.synthetic import LoanGenerator, LoanKnobs, generate_loans
 from heliotrope.domain.synthetic.columns import Categorical
-from heliotrope.spec import Feature, FeatureType, load_spec
+from heliotrope.spec import load_spec
 
 SPEC = load_spec(Path("examples/credit_risk/generated.yaml"))
 TABLE = Path("docs/tables/drift.md")
@@ -157,112 +150,17 @@ def doubled(columns: dict[str, object]) -> dict[str, object]:
     return columns | {"homeownership": Words(codes.astype(np.int32), old.values)}
 
 
-COST = """
-import json, os, resource, sys, time
-import numpy as np
-rows, way = int(sys.argv[1]), sys.argv[2]
-rng = np.random.default_rng(0)
-before = rng.normal(size=(100_000, 30)).astype(np.float32)
-now = rng.normal(size=(rows, 30)).astype(np.float32)
-if way == "ours":
-    from bench.drift import plain, columns_of_matrix
-    from heliotrope.domain.drift import DriftRule, judge_window
-    from heliotrope.domain.drift.sketch import reference_of_window
-    known = reference_of_window(plain(30), columns_of_matrix(before))
-    window = columns_of_matrix(now)
-    peak, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-    judge_window(plain(30), window, known, DriftRule())
-else:
-    import pandas as pd
-    from evidently import Report
-    from evidently.presets import DataDriftPreset
-    frames = [pd.DataFrame(m, columns=[f"x{i}" for i in range(30)]) for m in (now, before)]
-    peak, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
-    Report([DataDriftPreset()]).run(current_data=frames[0], reference_data=frames[1])
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps([time.process_time() - began, after / 2**20, (after - peak) / 2**20]))
-"""
-
-
-def plain(width: int) -> tuple[Feature, ...]:
-    """Numbers without bounds."""
-    return tuple(Feature(name=f"x{n}", type=FeatureType.FLOAT) for n in range(width))
-
-
-def columns_of_matrix(matrix: np.ndarray) -> DriftWindow:
-    """Columns, contiguous as a column store gives them."""
-    return DriftWindow(
-        len(matrix), {f"x{n}": np.ascontiguousarray(matrix[:, n]) for n in range(matrix.shape[1])}
-    )
-
-
-def cost(peer_rows: int) -> list[str]:
-    """CPU and memory, each in a process of its own."""
-    lines = ["| way | rows x 30 | CPU s | peak GiB, data included | added GiB |"]
-    lines.append("|---|---:|---:|---:|---:|")
-    for way, rows in (("ours", 10_000), ("ours", 100_000), ("ours", 1_000_000),
-                      ("evidently preset", peer_rows)):  # fmt: skip
-        if not rows:
-            continue
-        out = subprocess.run(
-            [sys.executable, "-c", COST, str(rows), way],
-            capture_output=True, text=True, check=True, timeout=900,
-        )  # fmt: skip
-        seconds, peak, added = json.loads(out.stdout.strip().splitlines()[-1])
-        lines.append(f"| {way} | {rows:,} | {seconds:.2f} | {peak:.2f} | {added:.2f} |")
-        print(lines[-1], flush=True)
-    return lines
-
-
-def from_delta(rows: int) -> list[str]:
-    """A snapshot of many rows, sketched from its Delta table a column at a time."""
-    import pyarrow as pa
-    from deltalake import DeltaTable, write_deltalake
-
-    from heliotrope.adapters.delta_store import DeltaSnapshotStore
-    from heliotrope.adapters.snapshot_columns import snapshot_columns
-    from heliotrope.domain.drift.sketch import sketch_reference
-    from heliotrope.domain.snapshot import SnapshotRef
-
-    with tempfile.TemporaryDirectory() as folder:
-        uri, rng = f"{folder}/snapshots/wide", np.random.default_rng(0)
-        for _ in range(0, rows, 500_000):
-            part_ = {f"x{n}": rng.normal(size=500_000).astype(np.float32) for n in range(30)}
-            write_deltalake(uri, pa.table(part_), mode="append")
-        from datetime import UTC, datetime
-
-        ref = SnapshotRef(
-            model="wide", table=uri, version=DeltaTable(uri).version(), content_hash="0" * 64,
-            rows=rows, taken_at=datetime(2026, 1, 1, tzinfo=UTC), source="bench",
-            columns=tuple(f"x{n}" for n in range(30)),
-        )  # fmt: skip
-        wall, cpu = time.perf_counter(), time.process_time()
-        with snapshot_columns(DeltaSnapshotStore(folder), ref) as read:
-            sketch_reference("wide", "1", "0", plain(30), read)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    line = (
-        f"{rows:,} rows x 30 from Delta, reading included: {wall:.1f} s, {cpu:.1f} s of CPU, "
-        f"peak {peak:.2f} GiB of the whole process (which also wrote the table)."
-    )
-    print(line, flush=True)
-    return [line]
-
-
 def main() -> None:
     """Measure, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the windows simulated")
     parser.add_argument("--tries", type=int, default=200, help="windows a shift and size")
-    parser.add_argument("--cost", action="store_true")
-    parser.add_argument("--peer-rows", type=int, default=100_000, help="for Evidently; 0 skips it")
-    parser.add_argument("--delta", type=int, default=0, help="rows in a Delta table")
     parser.add_argument("--out", type=Path, default=TABLE)
     chosen = parser.parse_args()
     known = part(columns_of(generate_loans(LoanKnobs(rows=100_000, seed=1))), 0, 100_000)
     reference = reference_of_window(SPEC.features, known, IMPORTANT)
     text = [
-        "# Drift: false alarms, power and cost",
+        "# Drift: false alarms and power",
         "",
         f"`python -m bench.drift`; generated loans, {len(SPEC.features)} features, reference of "
         f"100,000 rows, budget {RULE.false_alarm:.0%} a window, effect from {RULE.effect:g}. "
@@ -277,10 +175,6 @@ def main() -> None:
         *power(reference, chosen.tries),
         "",
     ]
-    if chosen.cost:
-        text += ["## Cost of scoring, beyond reading", "", *cost(chosen.peer_rows), ""]
-    if chosen.delta:
-        text += ["## Out of core", "", *from_delta(chosen.delta), ""]
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text("\n".join(text))
 
