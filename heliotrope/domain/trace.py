@@ -80,7 +80,8 @@ def decisions_on(
 def _concerns(one: Decision, version: str, run_key: str | None, rollouts: set[str]) -> bool:
     if one.kind is DecisionKind.TRIGGER:
         cause = one.evidence.get("cause")
-        return run_key is not None and Cause.model_validate(cause).run_key == run_key
+        asked = None if cause is None else Cause.model_validate(cause)
+        return asked is not None and asked.run_key == run_key
     if one.kind is DecisionKind.RUN:
         return run_key is not None and one.evidence.get("run_key") == run_key
     if one.kind is DecisionKind.ALIAS and one.evidence.get("version") == version:
