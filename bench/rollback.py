@@ -262,7 +262,9 @@ def main() -> None:
         f"Made by `python -m bench.rollback --write` on two cores: `heliotrope up`, "
         f"{given.rate:g} requests a second through the gateway, a version with all of the traffic "
         "that breaks while its predecessor is kept warm. Seconds from the breach, median / worst. "
-        "Wanted: all of the traffic on the old version within 5, and no 5xx.",
+        "Wanted: all of the traffic on the old version within 5, and no 5xx. Users are answered by "
+        "the old version before anything is decided: Envoy tries it where the broken one does not "
+        "answer, after 3 s where it hangs.",
         "",
         "| the version | rounds | decided | Envoy: 100% old | its last answer "
         "| first answer of the old | answers that were no 200 |",
