@@ -30,6 +30,9 @@ LOCK_FILE = "shipper.lock"
 _LOCK_SECONDS = 0.5
 _RESTART_SECONDS = 0.5
 _RESTART_LONGEST = 30.0
+_LINGER = 30.0
+LEFT = 75
+"""Exit code where something was left in the spool (EX_TEMPFAIL of sysexits.h)."""
 logger = logging.getLogger("heliotrope.shipper")
 
 
@@ -61,7 +64,7 @@ def parse_settings(arguments: Sequence[str]) -> ShipperSettings:
     parser.add_argument("--batch-bytes", type=int, default=4 << 20)
     parser.add_argument("--longest-pause", type=float, default=10.0)
     parser.add_argument("--parent", type=int, help="process after whose end it lingers, then ends")
-    parser.add_argument("--linger", type=float, default=30.0, help="seconds, at most")
+    parser.add_argument("--linger", type=float, default=_LINGER, help="seconds, at most")
     given = parser.parse_args(arguments)
     token = _token(parser, given.token_file)
     if not given.collector:
@@ -92,8 +95,12 @@ def _token(parser: argparse.ArgumentParser, file: Path | None) -> str:
     return token
 
 
-def ship(settings: ShipperSettings, stopping: threading.Event) -> None:
+def ship(settings: ShipperSettings, stopping: threading.Event) -> bool:
     """Ship until told to stop, or until the parent is gone and all is acknowledged.
+
+    Returns:
+        Whether nothing is left, as far as it was its own to ship: False where the time to linger
+        was over before.
 
     Raises:
         UsageError: the collector's address is none.
@@ -106,18 +113,20 @@ def ship(settings: ShipperSettings, stopping: threading.Event) -> None:
     settings.folder.mkdir(parents=True, exist_ok=True)
     with (settings.folder / LOCK_FILE).open("w") as lock:
         if not _locked(lock.fileno(), settings, stopping):
-            return
+            return True
         shipper = SpoolShipper(settings.folder, client.send_batch, options, random.Random())
         orphaned_at: float | None = None
         while not stopping.is_set():
             pause = shipper.step()
             if _orphaned(settings.parent):
                 orphaned_at = orphaned_at or time.monotonic()
-                over = time.monotonic() - orphaned_at > settings.linger
-                if over or (pause > 0 and drained(settings.folder, shipper.state)):
-                    return
+                if pause > 0 and drained(settings.folder, shipper.state):
+                    return True
+                if time.monotonic() - orphaned_at > settings.linger:
+                    return False
             stopping.wait(pause)
     client.close()
+    return True
 
 
 def _locked(descriptor: int, settings: ShipperSettings, stopping: threading.Event) -> bool:
@@ -141,15 +150,21 @@ def _orphaned(parent: int | None) -> bool:
     return os.getppid() != parent or bool(select.select([0], [], [], 0)[0])
 
 
-def start_shipper(folder: Path, collector: str, token: str) -> subprocess.Popen[bytes]:
-    """Start a shipper for this process's spool; it ends some time after its input is closed.
+def start_shipper(
+    folder: Path, collector: str, token: str, linger: float = _LINGER
+) -> subprocess.Popen[bytes]:
+    """Start a shipper for this process's spool.
+
+    It ends once its input is closed, or this process gone, and all is acknowledged, `linger`
+    seconds later at most.
 
     The token travels in the environment, where other users cannot read it.
     """
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "predictors.shipper"),
-            *("--folder", str(folder), "--collector", collector, "--parent", str(os.getpid())),
+            *("--folder", str(folder), "--collector", collector),
+            *("--parent", str(os.getpid()), "--linger", f"{linger:g}"),
         ],
         env={**os.environ, ENV_COLLECTOR_TOKEN: token, "OMP_NUM_THREADS": "1"},
         stdin=subprocess.PIPE,
@@ -168,20 +183,25 @@ class _Keeper:
     def run(self) -> None:
         """Until `end`."""
         pause = _RESTART_SECONDS
-        while (shipper := self._next()) is not None:
+        while not self._stopping.is_set():
             began = time.monotonic()
-            code = shipper.wait()
+            told = self._once()
             lived = time.monotonic() - began
             pause = _RESTART_SECONDS if lived > 60 else min(2 * pause, _RESTART_LONGEST)
             if not self._stopping.wait(pause):
-                logger.warning("A shipper must go on; it ended with %d and is started again.", code)
+                logger.warning("A shipper must go on; it %s, and is started again.", told)
 
-    def _next(self) -> subprocess.Popen[bytes] | None:
+    def _once(self) -> str:
+        """Start one and wait for its end; answers how it ended."""
         with self._lock:
             if self._stopping.is_set():
-                return None
-            self._shipper = self._start()
-            return self._shipper
+                return "was not started"
+            try:
+                self._shipper = self._start()
+            except OSError as error:
+                # Out of memory or of processes: what passes must not end shipping for good.
+                return f"could not be started: {error.strerror}"
+        return f"ended with {self._shipper.wait()}"
 
     def end(self, seconds: float) -> None:
         """Start no other, and wait until all is acknowledged, for `seconds` at most."""
@@ -189,11 +209,10 @@ class _Keeper:
             self._stopping.set()
         shipper, until = self._shipper, time.monotonic() + seconds
         while seconds and (left := until - time.monotonic()) > 0:
-            if shipper is None:
-                shipper = self._start()
             try:
+                shipper = shipper or self._start()
                 shipper.communicate(timeout=left)
-            except subprocess.TimeoutExpired:
+            except (subprocess.TimeoutExpired, OSError):
                 break
             if shipper.returncode == 0:
                 return
@@ -231,7 +250,7 @@ def shipping(
         raise UsageError(f"{ENV_COLLECTOR_TOKEN} must be set beside {ENV_COLLECTOR_URL}.")
 
     def start() -> subprocess.Popen[bytes]:
-        shipper = start_shipper(spool, collector, token)
+        shipper = start_shipper(spool, collector, token, drain_seconds or _LINGER)
         logger.info("Shipping %s to %s by process %d.", spool, collector, shipper.pid)
         return shipper
 
@@ -244,7 +263,7 @@ def shipping(
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Ship until stopped; 0 then, or the error's exit code with its message on stderr."""
+    """Ship until stopped; 0 then, LEFT, or the error's exit code with its message on stderr."""
     settings = parse_settings(arguments)
     logging.basicConfig(
         stream=sys.stderr,
@@ -261,11 +280,10 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     try:
-        ship(settings, stopping)
+        return 0 if ship(settings, stopping) else LEFT
     except HeliotropeError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """In a container everything dies with the predictor, so it ships what is spooled before it ends."""
 
+import errno
 import json
 import logging
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from heliotrope.domain.serving import ServingContract
 from heliotrope.domain.spool_batch import decode_batch
 from heliotrope.spec.features import Feature, FeatureType
 from heliotrope.vocabulary import ENV_COLLECTOR_TOKEN, ENV_COLLECTOR_URL, Role, Task
+from predictors import shipper
 from predictors.shipper import shipping
 from predictors.spool import Spool, SpoolOptions
 
@@ -119,3 +122,37 @@ def test_the_wait_ends_where_no_collector_takes_anything(
 
     assert collector.names == []
     assert "What is left stays on its disk" in caplog.text
+
+
+@pytest.mark.parametrize("collector", [1_000_000], indirect=True)
+def test_a_shipper_says_that_something_is_left_when_its_time_is_over(
+    tmp_path: Path, collector: Collector
+) -> None:
+    write(tmp_path, 5)
+    told = environment(collector)
+
+    started = shipper.start_shipper(
+        tmp_path, told[ENV_COLLECTOR_URL], told[ENV_COLLECTOR_TOKEN], linger=0.5
+    )
+    started.communicate(timeout=120)
+
+    assert started.returncode == shipper.LEFT
+
+
+@pytest.mark.parametrize("collector", [0], indirect=True)
+def test_a_shipper_that_could_not_be_started_is_started_later(
+    tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, failures = shipper.start_shipper, iter([True, True])
+
+    def out_of_processes_at_first(*given: Any) -> Any:
+        if next(failures, False):
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return start(*given)
+
+    monkeypatch.setattr(shipper, "start_shipper", out_of_processes_at_first)
+    with shipping(tmp_path, environment(collector), drain_seconds=120):
+        names = write(tmp_path, 5)
+        assert collector.asked.wait(120)
+
+    assert collector.names == names
