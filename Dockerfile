@@ -63,6 +63,7 @@ ENV PATH=/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \
+    HELIOTROPE_HOME=/tmp/heliotrope \
     USER=heliotrope \
     MPLCONFIGDIR=/tmp/matplotlib \
     DO_NOT_TRACK=1 \

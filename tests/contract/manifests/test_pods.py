@@ -7,6 +7,7 @@ from typing import Any
 
 from heliotrope import vocabulary as names
 from heliotrope.settings import Settings
+from pipelines.placing import PLACES
 from predictors.settings import PredictorSettings, environment_name, parse_settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -110,6 +111,7 @@ def test_places_are_named_as_the_code_reads_them(overlay: Any) -> None:
     assert (settings.cluster.mode is names.ServingMode.KNATIVE) is ("knative" in overlay.name)
     assert settings.tracking_uri == places[names.ENV_TRACKING]
     assert names.ENV_COLLECTOR_URL in places
+    assert set(PLACES) <= set(places)
 
 
 def test_selectors_choose_pods_that_are_there(build: Any) -> None:
