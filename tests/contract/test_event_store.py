@@ -406,3 +406,7 @@ def test_status_counts_labelled_unknown_corrected_and_lost(store: DeltaEventStor
     assert (found.unknown, found.corrections, found.by_entity) == (1, 1, 1)
     assert found.lost_records == 2
     assert "33.3%" in found.text()
+    assert found.last_received is not None
+    seen = datetime.fromisoformat(found.last_received)
+    assert seen.tzinfo is not None
+    assert f"{seen:%Y-%m-%d %H:%M:%S} UTC" in found.text()

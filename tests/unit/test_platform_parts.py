@@ -1,6 +1,7 @@
 """The supervisor's pure parts, and those that need no platform."""
 
 import asyncio
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,10 +15,17 @@ from heliotrope.adapters.embedded.supervisor.envoy import Backend, clusters, rou
 from heliotrope.adapters.embedded.supervisor.first_plan import FirstPlans
 from heliotrope.adapters.embedded.supervisor.process import BackOff, last_line, rotate
 from heliotrope.adapters.embedded.supervisor.split import split_now
+from heliotrope.adapters.embedded.supervisor.state import (
+    PlatformState,
+    folder_of,
+    start_ticks,
+    write_state,
+)
+from heliotrope.cli.labels import DEFAULT_URL, collector_address
 from heliotrope.clock import SimulatedClock, SystemClock
 from heliotrope.domain.serving_plan import Revision, ServingPlan
 from heliotrope.errors import NotFoundError, UnavailableError
-from heliotrope.vocabulary import Role
+from heliotrope.vocabulary import ENV_COLLECTOR_URL, Role
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -178,3 +186,25 @@ def test_simulated_time_stands_still_while_the_platform_is_down(tmp_path: Path) 
     later = AT + timedelta(days=40)
     assert platform_clock(tmp_path, 0.0, later) == file
     assert SimulatedClock(file).now() == later
+
+
+def test_labels_go_to_the_running_platform_unless_it_is_said_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HELIOTROPE_HOME", str(tmp_path))
+    monkeypatch.delenv(ENV_COLLECTOR_URL, raising=False)
+    assert collector_address("") == DEFAULT_URL
+    folder_of(tmp_path).mkdir()
+    running = PlatformState(
+        pid=os.getpid(), ticks=start_ticks(os.getpid()) or 0, home=str(tmp_path), specs=(),
+        started_at=AT, stopping=False, ready=True, urls={"collector": "http://127.0.0.1:9"},
+        children=(), models=(), notes=(),
+    )  # fmt: skip
+    write_state(tmp_path, running)
+    assert collector_address("") == "http://127.0.0.1:9"
+    monkeypatch.setenv(ENV_COLLECTOR_URL, "http://elsewhere:1")
+    assert collector_address("") == "http://elsewhere:1"
+    assert collector_address("http://given:2") == "http://given:2"
+    write_state(tmp_path, running.model_copy(update={"ticks": running.ticks + 1}))
+    monkeypatch.delenv(ENV_COLLECTOR_URL)
+    assert collector_address("") == DEFAULT_URL
