@@ -24,10 +24,12 @@ from heliotrope.ports.registry import RegisteredVersion
 from heliotrope.ports.runs import RunState
 from heliotrope.ports.state import Put, StateKind
 from heliotrope.service.accepted import read_accepted
+from heliotrope.service.recurring import ask_by_schedule
 from heliotrope.service.retraining import RetrainingDoor
 from heliotrope.service.retraining_duty import RetrainingDuty
 from heliotrope.service.retraining_facts import RetrainingTools
 from heliotrope.service.run_outcome import REPORT
+from heliotrope.service.waiting_door import WaitingDoor
 from heliotrope.spec import ModelSpec, parse_spec
 from heliotrope.telemetry import controller_metrics as metrics
 from heliotrope.telemetry.board import Board
@@ -628,3 +630,31 @@ def test_a_controller_killed_at_any_point_leaves_exactly_one_run(
     assert len([one for one in log if one.kind is DecisionKind.RUN]) == 1
     started = [one for one in log if one.key == f"trigger/{told.hash}/start"]
     assert len(started) == 1
+
+
+def test_what_a_pod_left_is_decided_by_the_controller_with_its_labels(world: World) -> None:
+    world.truth.clear()
+    world.window(0.72, labels=40)
+    told = cause(CauseKind.DRIFT, "w7", harm=True, remedy=Remedy.RETRAIN)
+    left = WaitingDoor(world.spec, world.state, "run:monitoring").ask(told, world.now)
+    assert (left.state, left.rule) == (TriggerState.WAITING, "asked")
+    world.tick(HOUR)
+    assert world.launchpad.started == []
+    waiting = world.trigger(CauseKind.DRIFT)
+    assert (waiting.state, waiting.rule != "asked") == (TriggerState.WAITING, True)
+    world.window(0.72)
+    world.tick(HOUR)
+    assert world.launchpad.started == [told.run_key]
+    # Told again, it stays what the controller made of it.
+    again = WaitingDoor(world.spec, world.state, "run:monitoring").ask(told, world.now)
+    assert again.state is TriggerState.RUNNING
+
+
+def test_a_firing_that_a_pod_and_the_controller_both_follow_starts_one_run(world: World) -> None:
+    world.tick(timedelta(hours=6))
+    for _ in range(2):
+        pod = WaitingDoor(world.spec, world.state, "schedule")
+        ask_by_schedule(world.spec, pod, world.now)
+        world.tick(timedelta(minutes=1))
+    assert len([key for key in world.launchpad.started if "schedule" in key]) == 1
+    assert first_broken(world.state.decisions("loans")) is None

@@ -22,6 +22,10 @@ def outcome(kind: Outcome, reason: str = "said so") -> RunOutcome:
 STARTED = event("train_model", EventKind.STARTED)
 FINISHED = event("train_model", EventKind.FINISHED, "fine")
 FAILED = event("train_model", EventKind.FAILED, "deep error")
+AGAIN = [STARTED, FAILED, STARTED, FINISHED]
+DIED = event("gate_model", EventKind.STARTED)
+STALE = outcome(Outcome.FAILED, "deep error").model_copy(update={"step": "train_model"})
+"""Written by the first try, and never taken back."""
 
 
 @pytest.mark.parametrize(
@@ -37,6 +41,13 @@ FAILED = event("train_model", EventKind.FAILED, "deep error")
         (None, [STARTED, FINISHED], "SUCCEEDED", "failed", "without any step recording"),
         (None, [STARTED, FINISHED], "FAILED", "failed", "Task x failed"),
         (None, [], "CANCELED", "failed", "Task x failed"),
+        # A pod that was run again: only what came after its last good end counts.
+        (outcome(Outcome.REGISTERED), AGAIN, "SUCCEEDED", "registered", "said so"),
+        (outcome(Outcome.NOT_ACCEPTED), AGAIN, "SUCCEEDED", "not_accepted", "said so"),
+        (STALE, AGAIN, "SUCCEEDED", "failed", "without any step recording"),
+        (STALE, [*AGAIN, DIED], "FAILED", "failed", "gate_model died without a word"),
+        (STALE, [*AGAIN, STARTED, FAILED], "FAILED", "failed", "deep error"),
+        (None, [*AGAIN, STARTED, FAILED], "FAILED", "failed", "deep error"),
     ],
 )
 def test_the_steps_own_words_decide(
