@@ -1,6 +1,6 @@
 """What the story came to: when the platform noticed, what it cost, when it was well again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from heliotrope.domain.decisions import Decision, DecisionKind
@@ -15,7 +15,7 @@ SILENT_DAYS = 10.0
 """Nobody notices for so long, in the story that this one answers."""
 SILENT_BAD = 50_000
 """And so many bad predictions are made."""
-HEALTHY_ACCURACY, SILENT_ACCURACY = 0.94, 0.72
+SILENT_ACCURACY = 0.72
 SILENT_A_DAY = SILENT_BAD / SILENT_DAYS / (1 - SILENT_ACCURACY)
 """Requests a day from which those follow: 17,857."""
 
@@ -47,8 +47,10 @@ class Milestones(Document):
     """A retraining was decided upon."""
     promoted: datetime | None = None
     """A new version became champion."""
+    bad_unnoticed: int = 0
+    """Wrong answers from the turn to the first alarm on accuracy."""
     bad: int = 0
-    """Wrong answers from the turn to the new champion."""
+    """And to the new champion."""
     bad_expected: int = 0
     """Of so many, a healthy model is wrong as often as it was before."""
     a_day: float = 0.0
@@ -134,17 +136,24 @@ def milestones(
     before = [one for one in answered if one.window_to <= turned and one.mature]
     judged = sum(one.labelled for one in before)
     healthy = sum((one.value or 0.0) * one.labelled for one in before) / judged if judged else 1.0
-    bad = expected = answers = 0.0
-    for one in answered:
-        part = _share(one.window_from, one.window_to, turned, until)
-        answers += part * one.predicted
-        bad += part * one.predicted * (1 - (one.value or 0.0))
-        expected += part * one.predicted * (1 - healthy)
     days = (until - turned) / timedelta(days=1)
+    wrong = {one: 1 - (one.value or 0.0) for one in answered}
     return Milestones(
-        turned=turned, bad=round(bad), bad_expected=round(expected),
-        a_day=answers / days if days > 0 else 0.0, **at,
-    )  # fmt: skip
+        turned=turned,
+        bad_unnoticed=round(_sum(wrong, turned, at["noticed"] or until)),
+        bad=round(_sum(wrong, turned, until)),
+        bad_expected=round(_sum(dict.fromkeys(answered, 1 - healthy), turned, until)),
+        a_day=_sum(dict.fromkeys(answered, 1.0), turned, until) / days if days > 0 else 0.0,
+        **at,
+    )
+
+
+def _sum(shares: Mapping[WindowView, float], since: datetime, until: datetime) -> float:
+    """Answers between two times, each window's weighed by its share."""
+    return sum(
+        _share(one.window_from, one.window_to, since, until) * one.predicted * share
+        for one, share in shares.items()
+    )
 
 
 def _share(start: datetime, end: datetime, since: datetime, until: datetime) -> float:
@@ -167,16 +176,17 @@ def comparison(report: StoryReport) -> list[tuple[str, str, str]]:
         ("until it is noticed", f"{SILENT_DAYS:g} days", f"{after(found.noticed)}{labels}"),
         ("until the cause is named", "when a person has found it", after(found.diagnosed)),
         ("until a retraining starts", "when a person starts one", after(found.asked)),
-        ("until a better model answers", "not told", after(found.promoted)),
+        ("until a new champion answers", "not told", after(found.promoted)),
         (
-            "wrong answers until then",
-            f"{SILENT_BAD:,} and counting",
-            f"{found.bad:,}; at the silent one's traffic {_round(found.bad * scale):,}",
+            "wrong answers until noticed",
+            f"{SILENT_BAD:,}",
+            f"{found.bad_unnoticed:,}; at its traffic {_round(found.bad_unnoticed * scale):,}",
         ),
         (
-            "of which a healthy model makes",
-            f"{_round(SILENT_DAYS * SILENT_A_DAY * (1 - HEALTHY_ACCURACY)):,}",
-            f"{found.bad_expected:,}; {_round(found.bad_expected * scale):,}",
+            "until a better model answers",
+            f"{_round(SILENT_BAD / SILENT_DAYS):,} more a day",
+            f"{found.bad:,}, a healthy model {found.bad_expected:,}; at its traffic "
+            f"{_round(found.bad * scale):,}",
         ),
     ]
 

@@ -120,8 +120,8 @@ def test_milestones_count_wrong_answers_from_the_turn_to_the_new_champion() -> N
     )  # fmt: skip
     # The silent failure's 50,000 in ten days, at 28% wrong, are of 17,857 requests a day.
     assert [row[1:] for row in comparison(report)][-2:] == [
-        ("50,000 and counting", "600; at the silent one's traffic 21,400"),
-        ("10,700", "120; 4,300"),
+        ("50,000", "300; at its traffic 10,700"),
+        ("5,000 more a day", "600, a healthy model 120; at its traffic 21,400"),
     ]
 
 
