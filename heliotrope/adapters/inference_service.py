@@ -226,6 +226,9 @@ def inference_service(model: str, values: ServedAs, spec: Object) -> Object:
     annotations = {"serving.kserve.io/deploymentMode": str(values.mode)}
     if values.mode is ServingMode.KNATIVE:
         annotations["serving.kserve.io/enable-tag-routing"] = "true"
+    else:
+        # Otherwise replicas are an autoscaler's, which stays behind when its canary goes.
+        annotations["serving.kserve.io/autoscalerClass"] = "none"
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",

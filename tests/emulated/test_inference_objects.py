@@ -102,6 +102,13 @@ def test_knative_gets_no_field_that_it_refuses() -> None:
     assert refused <= standard.keys()
 
 
+def test_the_pods_are_as_many_as_are_asked_for() -> None:
+    standard = inference_service(MODEL, ServedAs(ServingMode.STANDARD, "shop"), {})["metadata"]
+    assert standard["annotations"]["serving.kserve.io/autoscalerClass"] == "none"
+    knative = inference_service(MODEL, ServedAs(ServingMode.KNATIVE, "shop"), {})["metadata"]
+    assert "serving.kserve.io/autoscalerClass" not in knative["annotations"]
+
+
 def test_a_plan_is_kept_whole() -> None:
     kept = KeptPlan(plan=BAKE, uris={"1": "s3://b/1", "2": "s3://b/2"})
     assert read_plan(plan_object(kept, ServedAs(ServingMode.STANDARD, "shop"))) == kept

@@ -326,9 +326,12 @@ def test_what_a_person_edits_by_hand_is_taken_back_and_said(
 def test_what_others_and_webhooks_add_is_left_alone(cluster: Callable[..., Cluster]) -> None:
     here = cluster(STANDARD)
     here.settle(ONE)
-    added = {"spec": {"predictor": {"model": {"protocolVersion": "v1"}, "timeout": 30}}}
+    given = here.isvc()["spec"]["predictor"]["model"]["env"]
+    env = [{"name": "THEIRS", "value": "1"}, *given]
+    model = {"protocolVersion": "v1", "env": env}
+    added = {"spec": {"predictor": {"model": model, "timeout": 30}}}
     here.api.edit("inferenceservices", MODEL, added, "kserve-webhook")
-    here.settle(DARK)
+    here.until(lambda seen: seen.settled)
     before = len([1 for method, _ in here.api.asked if method == "PATCH"])
     for _ in range(3):
         here.round()

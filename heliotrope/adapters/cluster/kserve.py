@@ -316,6 +316,10 @@ def _within(wanted: Any, found: Any) -> bool:
         return all(_within(value, fields.get(key)) for key, value in wanted.items())
     if isinstance(wanted, list):
         items = found if isinstance(found, list) else []
+        if wanted and all(isinstance(one, dict) and one.get("name") for one in wanted):
+            # Webhooks add variables, volumes and mounts of their own.
+            named = {one.get("name"): one for one in items if isinstance(one, dict)}
+            return all(_within(one, named.get(one["name"])) for one in wanted)
         return len(wanted) == len(items) and all(map(_within, wanted, items))
     # Go leaves out what is empty.
     return bool(wanted == found) or (found is None and wanted in ("", None))
