@@ -154,7 +154,8 @@ def translate(path: str, error: BaseException) -> HeliotropeError | None:
     if any(sign in text for sign in _DENIED):
         return UnavailableError(
             f"{path} must be readable and writable with the credentials in AWS_ACCESS_KEY_ID and "
-            f"AWS_SECRET_ACCESS_KEY. The object store ({where}) refused them."
+            f"AWS_SECRET_ACCESS_KEY, or of the role in AWS_ROLE_ARN. The object store ({where}) "
+            "refused them."
         )
     if "nosuchbucket" in text or "no_such_bucket" in text or "bucket does not exist" in text:
         return NotFoundError(f"the bucket of {path} must exist. There is none at {where}.")

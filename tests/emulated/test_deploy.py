@@ -1,7 +1,11 @@
 """`heliotrope deploy`, `destroy` and `doctor`, over HTTP, on emulated Kubernetes and KFP."""
 
 import json
-from collections.abc import Iterator
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -254,3 +258,52 @@ def test_the_doctor_names_what_an_account_may_not_do(cluster: Cluster) -> None:
     assert "list pods" not in found["RBAC"]["says"]
     assert "--role=heliotrope-deployer" in found["RBAC"]["remedy"]
     assert found["KServe's mode"]["standing"] == "unknown"
+
+
+def test_a_controller_starts_anew_with_what_is_deployed_and_holds_the_lease(
+    cluster: Cluster,
+) -> None:
+    shop = cluster.shop
+    file = shop.write(shop.loans())
+    words = ("controller", "--port", "0", "--tick-seconds", "0.2", "--standby")
+    env = {"HELIOTROPE_PLACE": "cluster", "HELIOTROPE_CONTROLLER_TOKEN": "a-token-for-this-test"}
+    first = shop.start(*words, **env)
+    assert first.stdout is not None
+    assert first.stdout.readline().rstrip().endswith("keeps no model yet.")
+    assert shop.cli("deploy", str(file)).code == 0
+    ended = shop.end(first)
+    assert (ended.code, "Models were deployed or destroyed" in ended.err) == (0, True), ended.err
+
+    second = shop.start(*words, **env)
+    assert second.stdout is not None
+    told = second.stdout.readline()
+    assert told.rstrip().endswith("keeps toy."), told
+    url = told.split()[2].rstrip(",")
+    until(lambda: b"ready" in ask(f"{url}/readyz"))
+    lease = cluster.api.find("leases", "heliotrope-controller")
+    assert lease is not None
+    assert lease["spec"]["holderIdentity"] == socket.gethostname()
+    second.terminate()
+    assert shop.end(second).code == 0
+    given_back = cluster.api.find("leases", "heliotrope-controller")
+    assert given_back is not None
+    assert not given_back["spec"].get("holderIdentity")
+
+
+def ask(url: str) -> bytes:
+    """The answer's body; empty while it does not say 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            return bytes(answer.read())
+    except urllib.error.URLError:
+        return b""
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Await a condition; the bound is only for a test that would fail."""
+    pause = threading.Event()
+    for _ in range(2000):
+        if holds():
+            return
+        pause.wait(0.1)
+    raise AssertionError("it never came to be")
