@@ -15,6 +15,7 @@ import pytest
 
 from heliotrope.adapters.delta_tables import open_table
 from heliotrope.adapters.event_store import DeltaEventStore
+from heliotrope.adapters.mlflow_server import MlflowServer
 from heliotrope.adapters.sql_state import SqlStateStore
 from heliotrope.bootstrap import CHECKOUT
 from heliotrope.clock import SystemClock
@@ -237,16 +238,37 @@ def until(holds: Callable[[], bool]) -> None:
     raise AssertionError("it never came to be")
 
 
-def test_the_command_works_on_postgresql_and_s3(
-    workshop: Any, bucket: str, empty_database: str, monkeypatch: pytest.MonkeyPatch
+def test_training_works_on_postgresql_and_s3(
+    workshop: Any,
+    postgresql: Any,
+    s3_server: str,
+    bucket: str,
+    empty_database: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A training whose snapshots are on S3, and a log that is on PostgreSQL."""
+    """Snapshots and models on S3; the log, and MLflow behind its server, on PostgreSQL."""
+    backend = postgresql.database(f"{empty_database.rpartition('/')[2]}-mlflow")
     monkeypatch.setenv("HELIOTROPE_STORE", f"{bucket}/store")
     monkeypatch.setenv("HELIOTROPE_STATE", empty_database)
-    assert workshop.cli("state", "migrate").code == 0
-    workshop.write(workshop.loans())
-    outcome = workshop.train()
-    assert outcome.outcome == "registered"
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", backend)
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", s3_server)
+    migrated = workshop.cli("state", "migrate")
+    assert migrated.code == 0, migrated.err
+    assert migrated.out.count("from empty to") == 2
+    monkeypatch.delenv("MLFLOW_BACKEND_STORE_URI")
+    driver = backend.replace("postgresql:", "postgresql+psycopg:")
+    files = ("--no-serve-artifacts", "--default-artifact-root", f"{bucket}/models")
+    with MlflowServer(driver, options=files) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+        workshop.write(workshop.loans())
+        outcome = workshop.train()
+        assert outcome.outcome == "registered", outcome
+        registry = workshop.here.registry
+        version = registry.version("toy", outcome.version)
+        # What KServe's storage initializer is given.
+        assert registry.artifact_uri(version).startswith(f"{bucket}/models/")
+        folder = registry.download(version, workshop.folder / "downloaded")
+        assert (folder / "model.onnx").stat().st_size > 0
     assert open_table(f"{bucket}/store/snapshots/toy").version() == 0
     state = workshop.here.state
     said = DecisionEntry(
