@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from heliotrope import vocabulary as names
+from heliotrope.adapters.inference_service import STOP_SECONDS
 from heliotrope.settings import Settings
 from pipelines.placing import PLACES
 from predictors.settings import PredictorSettings, environment_name, parse_settings
@@ -71,6 +72,15 @@ def test_a_predictors_settings_are_ones_it_knows(build: Any) -> None:
     spool = _volume(build.runtime()["spec"], "spool")["emptyDir"]["sizeLimit"]
     assert settings.spool_max_bytes < int(spool.removesuffix("Mi")) << 20
     assert str(settings.spool_dir) in {one["mountPath"] for one in container["volumeMounts"]}
+
+
+def test_a_predictor_is_given_the_time_that_its_three_steps_of_stopping_take(overlay: Any) -> None:
+    (container,) = overlay.runtime()["spec"]["containers"]
+    given = {one["name"]: one.get("value", "") for one in container["env"]}
+    steps = int(given["HELIOTROPE_GRACE_SECONDS"]) + int(given["HELIOTROPE_DRAIN_SECONDS"])
+    if "lifecycle" in container:
+        steps += container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert steps < STOP_SECONDS
 
 
 def test_every_mounted_volume_is_there_and_every_volume_is_mounted(build: Any) -> None:
