@@ -46,8 +46,11 @@ def log(
     state = platform().state
     kinds = [_kind(name) for name in kind]
     if state.head(model)[0] == 0 and not state.decisions(model, limit=1):
-        known = ", ".join(state.models()) or "none"
-        raise NotFoundError(f"Something must have been decided on {model}. Got none; on: {known}.")
+        known = ", ".join(state.models()) or "no model"
+        raise NotFoundError(
+            f"Something must have been decided on {model} to be shown. Nothing was yet; "
+            f"there are decisions on {known}."
+        )
     if verify:
         typer.echo(verified(state, model))
         return

@@ -39,7 +39,8 @@ def up(
 ) -> None:
     """Run predictors, gateway, collector, controller, MLflow, Prometheus and Alertmanager.
 
-    Where it is up already, it says where and ends with 0.
+    Where it is up already, it says where and ends with 0. What an earlier `up` of this home served
+    is served on; name its spec as well, so that the controller keeps it right.
     """
     import os
 
