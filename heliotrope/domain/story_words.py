@@ -12,7 +12,7 @@ TITLES: Mapping[ChapterName, str] = {
     ChapterName.MENDED: "The column is mended",
     ChapterName.NEWCOMERS: "Other people apply",
     ChapterName.ECONOMY: "The economy turns",
-    ChapterName.WORSE: "A worse model is forced in",
+    ChapterName.WORSE: "A worse model",
 }
 PLOTS: Mapping[ChapterName, str] = {
     ChapterName.HEALTHY: "Nothing happens, and nothing must be made of it.",

@@ -206,7 +206,7 @@ def test_the_story_goes_on_when_the_platform_has_done_its_part() -> None:
     report, said = tell(stage, ChapterName.ECONOMY, ChapterName.WORSE)
     assert said == [
         "The economy turns", *(one.reason for one in decisions), "economy True",
-        "A worse model is forced in", "worse True",
+        "A worse model", "worse True",
     ]  # fmt: skip
     assert stage.forced == 1
     assert report.as_told
