@@ -14,6 +14,7 @@ SCRIPTS: dict[str, list[str]] = {
     "controller_scale": [],
     "rollout": [],
     "accuracy_alarms": [],
+    "backtest": [],
     "estimate": [],
     "rollback": [],
     "alerts": [],

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from heliotrope.cli import build_app
-from heliotrope.errors import DataFault, HeliotropeError, SpecError, UsageError  # noqa: F401
+from heliotrope.errors import DataFault, HeliotropeError, SpecError, UsageError
 
 SPEC = """
 name: flip
@@ -102,3 +102,66 @@ def test_an_abrupt_change_is_noticed_and_answered_while_never_stays_wrong(here: 
     assert sorted(path.name for path in here.iterdir()) == [
         "model.yaml", "rows.parquet", "told.html",
     ]  # fmt: skip
+
+
+def changed(rows: pd.DataFrame, **columns: Any) -> pd.DataFrame:
+    return rows.assign(**columns)
+
+
+@pytest.mark.parametrize(
+    ("made", "error", "says"),
+    [
+        (lambda r: r.drop(columns="b"), DataFault, "feature b must be a column of history"),
+        (lambda r: r.drop(columns="y"), DataFault, "label y must be a column of history"),
+        (lambda r: r.drop(columns="at"), DataFault, "event time at must be a column of history"),
+        (lambda r: r.assign(y=None), DataFault, "must have labels. None of its"),
+        (lambda r: r.iloc[::-1], DataFault, "must be in the order of at, oldest first. Row 2 is"),
+        (lambda r: r.iloc[:0], DataFault, "."),
+        (lambda r: r.assign(at=None), DataFault, "event time at of .* must be given on every row"),
+        (lambda r: r.assign(a="much"), DataFault, "column a of .* must be a number on every row"),
+        (lambda r: r.assign(kind="other"), DataFault, "must have rows that a predictor takes"),
+        (lambda r: r.iloc[: A_DAY + 10], UsageError, "must (lie within|go on for two)"),
+    ],
+    ids=[
+        "feature", "label", "time", "unlabelled", "backwards", "empty", "timeless", "unreadable",
+        "refused", "short",
+    ],
+)  # fmt: skip
+def test_a_history_that_cannot_be_played_is_refused_by_what_is_wrong(
+    here: Path, made: Any, error: type[HeliotropeError], says: str
+) -> None:
+    made(rows(days=4)).to_csv(here / "rows.csv", index=False)
+    with pytest.raises(error, match=says):
+        run("--history", "rows.csv")
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "says"),
+    [
+        (["--history", "rows.txt"], UsageError, "--history must be `log`, or a path that ends in"),
+        (["--history", "gone.csv"], HeliotropeError, "gone.csv"),
+        (["--set", "monitoring.kk=1"], SpecError, "monitoring.kk must be one of"),
+        (
+            ["--set", "gates.confidence=2"],
+            SpecError,
+            "gates.confidence must be less than 1.0. Got 2",
+        ),
+        (["--tick", "2d"], UsageError, "--tick must be at most a monitoring window"),
+        (["--tick", "soon"], UsageError, "--tick must"),
+        (["--start", "2020-01-01"], UsageError, "--start must lie within the history"),
+        (["--change", "2020-01-01"], UsageError, "--change must lie within the simulation"),
+        (["--out", "told.pdf"], UsageError, "--out must end in .md or .html. Got told.pdf"),
+        (["--history", "log"], DataFault, "the log of flip must hold predictions. It holds none"),
+    ],
+)
+def test_a_wish_that_makes_no_sense_is_refused_before_anything_is_played(
+    here: Path, words: list[str], error: type[HeliotropeError], says: str
+) -> None:
+    rows(days=12).to_csv(here / "rows.csv", index=False)
+    given = words if "--history" in words else ["--history", "rows.csv", *words]
+    with pytest.raises(error, match=says):
+        run(*given)
+    assert sorted(path.name for path in here.iterdir()) in (
+        ["model.yaml", "rows.csv"],
+        ["home", "model.yaml", "rows.csv"],
+    )
