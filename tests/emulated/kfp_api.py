@@ -483,7 +483,11 @@ class _Handler(BaseHTTPRequestHandler):
         if fault:
             self.close_connection = True
             return
-        self._send(status, body)
+        try:
+            self._send(status, body)
+        except (BrokenPipeError, ConnectionResetError):
+            # Whoever asked gave up waiting, which some tests are about.
+            self.close_connection = True
 
     def _fault(self, path: str) -> Fault | None:
         for one in self.kfp.faults:
