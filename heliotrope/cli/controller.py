@@ -111,7 +111,7 @@ def _specs(
 
 @contextmanager
 def watching(
-    ask: "Callable[[], Mapping[str, str]]", known: "Mapping[str, str]", every: float = 5.0
+    ask: "Callable[[], Mapping[str, str]]", known: "Mapping[str, str]"
 ) -> "Iterator[None]":
     """End this process, as the kubelet does, when what was deployed is not what is known."""
     import logging
@@ -119,12 +119,13 @@ def watching(
     import signal
     import threading
 
+    from heliotrope.adapters.cluster.deploy_objects import LOOK_SECONDS
     from heliotrope.errors import HeliotropeError
 
     ended = threading.Event()
 
     def look() -> None:
-        while not ended.wait(every):
+        while not ended.wait(LOOK_SECONDS):
             try:
                 changed = ask() != known
             except HeliotropeError:

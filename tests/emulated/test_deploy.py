@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from heliotrope.adapters.cluster import deploy_objects
 from heliotrope.adapters.cluster.kfp_pipelines import pipeline_name
 from heliotrope.errors import UnavailableError, UsageError
 from heliotrope.spec import load_spec
@@ -67,6 +68,8 @@ def cluster(workshop: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     monkeypatch.setenv("HELIOTROPE_PATIENCE", "2")
+    # Only where a controller runs is there one to wait for.
+    monkeypatch.setattr(deploy_objects, "LET_GO_SECONDS", 0.0)
     with serve(FakeKfp(Swagger(contract(KFP)))) as kfp:
         monkeypatch.setenv("HELIOTROPE_KFP_URL", kfp.url)
         yield Cluster(api, kfp, workshop)

@@ -1,5 +1,6 @@
 """The parts of a deployment that are Kubernetes' objects (`ports.deploying.DeployPart`)."""
 
+import time
 from collections.abc import Callable
 from datetime import datetime
 
@@ -23,6 +24,11 @@ from heliotrope.vocabulary import (
     Role,
 )
 
+LOOK_SECONDS = 5.0
+"""Between two looks of a controller at what is deployed."""
+LET_GO_SECONDS = 12.0
+"""After its spec is gone, in which a controller sees that and ends; before, it would serve the
+model again as soon as it is taken away."""
 SPEC_LABELS = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_PART: PART_SPEC}
 
 
@@ -183,10 +189,25 @@ class Removal:
         return change
 
 
+class SpecRemoval(Removal):
+    """The spec's ConfigMap; done once the controllers that knew it have let go of the model."""
+
+    def __init__(self, kube: KubeClient, model: str) -> None:
+        super().__init__(kube, access.CONFIG_MAP, spec_map_name(model), model)
+
+    def apply(self) -> Change:
+        """Delete it, and wait."""
+        change = super().apply()
+        if change.action.acts:
+            # Nobody who deploys may read who acts, so that there is nothing to ask.
+            time.sleep(LET_GO_SECONDS)
+        return change
+
+
 def object_removals(kube: KubeClient, model: str) -> list[Removal]:
     """Every object of a model, in an order in which no controller puts one back."""
     return [
-        Removal(kube, access.CONFIG_MAP, spec_map_name(model), model),
+        SpecRemoval(kube, model),
         Removal(kube, access.CONFIG_MAP, plan_name(model), model),
         Removal(kube, access.INFERENCE_SERVICE, model, model),
         Removal(kube, access.CONFIG_MAP, roles_name(model), model),
