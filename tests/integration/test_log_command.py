@@ -103,7 +103,7 @@ def test_a_model_that_nothing_was_decided_on_names_those_there_are(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command("loan") == 3
-    assert "on: loans" in capsys.readouterr().err
+    assert "decisions on loans" in capsys.readouterr().err
 
 
 def test_a_kind_that_is_none_names_those_there_are(
