@@ -15,9 +15,16 @@ TRIES = 5
 
 
 class Fronts:
-    """Listeners by host, made when first asked for."""
+    """Listeners by host, made when first asked for.
 
-    def __init__(self, pick: Pick, seed: int = 11) -> None:
+    Args:
+        pick: who takes a request; it is that port's until `done` is called.
+        done: a request to a port is over.
+        seed: of the draws.
+    """
+
+    def __init__(self, pick: Pick, done: Callable[[int], None], seed: int = 11) -> None:
+        self._done = done
         self._pick, self._random, self._lock = pick, random.Random(seed), Lock()
         self._servers: dict[str, tuple[ThreadingHTTPServer, Thread]] = {}
 
@@ -69,6 +76,7 @@ class Fronts:
                     except OSError:
                         # The pod went meanwhile; the request was not sent, so another may have it.
                         link.close()
+                        fronts._done(port)
                 else:
                     self._say(503, {}, b"no pod takes a connection")
                     return
@@ -81,6 +89,7 @@ class Fronts:
                     self._say(502, {}, str(error).encode())
                 finally:
                     link.close()
+                    fronts._done(port)
 
             def _say(self, status: int, headers: dict[str, str], body: bytes) -> None:
                 self.send_response(status)

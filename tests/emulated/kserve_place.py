@@ -1,6 +1,7 @@
 """KServe emulated over HTTP, with real predictors below it: where the serving port is tried."""
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,19 +47,35 @@ def kserve_place(mode: ServingMode, template: Path, folder: Path) -> Iterator[KS
     """A cluster in a mode that runs by itself until the end."""
     api, numbers = ApiServer().start(), count(1)
 
+    busy: Counter[int] = Counter()
+    pods: list[ProcessPod] = []
+
+    def idle(port: int) -> bool:
+        with api.lock:
+            return busy[port] == 0
+
+    def done(port: int) -> None:
+        with api.lock:
+            busy[port] -= 1
+
     def make(model: str, version: str, predictor: Object) -> ProcessPod:
-        return ProcessPod(folder / "pods" / f"{model}-{version}-{next(numbers)}", model, predictor)
+        home = folder / "pods" / f"{model}-{version}-{next(numbers)}"
+        pods.append(ProcessPod(home, model, predictor, idle))
+        return pods[-1]
 
     def pick(host: str, draw: float) -> int | None:
         with api.lock:
             edge = 0
             for share, work in controller.routes.get(host, []):
                 edge += share
+                if draw < edge and work.ready:
+                    busy[work.ready[0].port] += 1
+                    return work.ready[0].port
                 if draw < edge:
-                    return work.ready[0].port if work.ready else None
+                    return None
         return None
 
-    fronts = Fronts(pick)
+    fronts = Fronts(pick, done)
     controller = KServe(api, make, fronts.url)
     models = folder / "models"
     serving = KServeServing(
@@ -82,5 +99,7 @@ def kserve_place(mode: ServingMode, template: Path, folder: Path) -> Iterator[KS
         ended.set()
         thread.join()
         controller.stop()
+        for pod in pods:
+            pod.join()
         fronts.stop()
         api.stop()

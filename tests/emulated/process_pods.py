@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from urllib.parse import urlsplit
 
 from heliotrope.adapters.embedded.free_port import free_port
@@ -18,8 +20,12 @@ _TAIL = 2000
 class ProcessPod:
     """One predictor; see `kserve_controller.Pod`."""
 
-    def __init__(self, folder: Path, model: str, predictor: Object) -> None:
+    def __init__(
+        self, folder: Path, model: str, predictor: Object, idle: Callable[[int], bool]
+    ) -> None:
         folder.mkdir(parents=True)
+        self._idle = idle
+        self._leaving: Thread | None = None
         self.ready, self.restarts, self.message = False, 0, ""
         self.port = free_port()
         self._folder, self._model = folder, model
@@ -59,8 +65,20 @@ class ProcessPod:
             self.ready = self._probe()
 
     def stop(self) -> None:
-        """SIGTERM, as when a pod is deleted."""
+        """Deleted: as after its preStop, it is ended when no request is on its way to it."""
         self.ready = False
+        self._leaving = Thread(target=self._leave)
+        self._leaving.start()
+
+    def join(self) -> None:
+        """Wait until it has ended, where it was deleted."""
+        if self._leaving is not None:
+            self._leaving.join()
+
+    def _leave(self) -> None:
+        end = time.monotonic() + 60
+        while not self._idle(self.port) and time.monotonic() < end:
+            time.sleep(0.01)
         if self._process is not None:
             self._process.terminate()
             self._process.wait(60)

@@ -169,10 +169,19 @@ class KServeServing:
 
     def _carry_out(self, kept: KeptPlan) -> tuple[Seen, bool]:
         """Make the steps that can be made now; answers what is seen, and whether none is left."""
-        model = kept.plan.model
-        roles = roles_object(kept.plan, self._values)
-        if not _holds(self._kube.get(access.CONFIG_MAP, roles_name(model)), roles):
+        try:
+            # Traffic first: users feel it.
+            return self._move(kept)
+        finally:
+            self._give_roles(kept.plan)
+
+    def _give_roles(self, plan: ServingPlan) -> None:
+        roles = roles_object(plan, self._values)
+        if not _holds(self._kube.get(access.CONFIG_MAP, roles_name(plan.model)), roles):
             self._put(roles, access.CONFIG_MAP)
+
+    def _move(self, kept: KeptPlan) -> tuple[Seen, bool]:
+        model = kept.plan.model
         standard = self._values.mode is ServingMode.STANDARD
         seen = self._look(model)
         for _ in range(STEPS):
