@@ -31,6 +31,7 @@ from heliotrope.errors import ConflictError, UsageError
 from heliotrope.service.shipping import shipped_sequence
 from heliotrope.vocabulary import Role
 from predictors.segments import Segment, recover, segment_path, spool_id, take_lock
+from predictors.waiting import WaitingMarks
 
 logger = logging.getLogger("heliotrope.spool")
 
@@ -90,6 +91,7 @@ class Spool:
         self._fd = self._lock_fd = -1
         self._unsynced = self._closed_bytes = 0
         self._retired: deque[int] = deque()
+        self._marks = WaitingMarks()
         self._mutex = threading.Lock()
         self._wake = threading.Event()
         self._stopping = False
@@ -122,9 +124,16 @@ class Spool:
 
     @property
     def oldest_at(self) -> float | None:
-        """When the oldest segment that holds a record began, in seconds since 1970."""
+        """When the oldest record that no collector has acknowledged was written, in seconds since
+        1970; None where none waits."""
         kept = [s for s in (*self.segments, self.current) if s is not None and s.records]
-        return kept[0].began_at if kept else None
+        if not kept:
+            return None
+        shipped = max(self._shipped_sequence(), kept[0].first_sequence - 1)
+        if shipped >= kept[-1].last_sequence:
+            return None
+        # Behind the last mark is what was written since the last sync.
+        return self._marks.oldest(shipped) or time.time()
 
     def append(
         self,
@@ -263,6 +272,8 @@ class Spool:
             found = recover(folder)
             self.segments = deque(found.segments)
             self._closed_bytes = sum(s.size for s in self.segments)
+            for one in found.segments:
+                self._marks.note(one.last_sequence, one.began_at)
             # A shipper deletes what was acknowledged, and its numbers must not be used again.
             shipped = self._shipped_sequence()
             self._next = max(self._next, found.next_sequence, shipped + 1)
@@ -305,6 +316,8 @@ class Spool:
             if fd >= 0:
                 os.fsync(fd)
                 self.synced_sequence = last
+                self._marks.note(last, time.time())
+                self._marks.forget(self._shipped_sequence())
         except OSError as error:
             self._complain("cannot sync", error)
         for old in retired:

@@ -64,7 +64,7 @@ SCORE = Metric(
 SPOOL_ROWS = Metric(
     "ml_spool_rows",
     MetricType.GAUGE,
-    "Predicted rows on local disk.",
+    "Predicted rows on local disk, until their file is full and all of it was shipped.",
     Owner.PREDICTOR,
     ("model",),
 )
@@ -87,7 +87,7 @@ SPOOL_LIMIT = Metric(
 SPOOL_AGE = Metric(
     "ml_spool_oldest_age_seconds",
     MetricType.GAUGE,
-    "Age of the oldest segment that holds rows; 0 when there is none.",
+    "Age of the oldest row on local disk that no collector has acknowledged; 0 where none waits.",
     Owner.PREDICTOR,
     ("model",),
     "seconds",

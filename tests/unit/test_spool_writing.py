@@ -13,12 +13,13 @@ import pytest
 from heliotrope.domain.serving import ServingContract
 from heliotrope.domain.spool_format import decode_header, decode_record, scan
 from heliotrope.errors import ConflictError, NotFoundError, UsageError
-from heliotrope.service.shipping import Answered, ShipOptions, SpoolShipper
+from heliotrope.service.shipping import STATE_FILE, Answered, ShipOptions, ShipState, SpoolShipper
 from heliotrope.service.spool_reading import SpoolReader, segment_files
 from heliotrope.spec.features import Feature, FeatureType
 from heliotrope.vocabulary import Role, Task
 from predictors.segments import ID_FILE
 from predictors.spool import Spool, SpoolOptions
+from predictors.waiting import MOST_MARKS, WaitingMarks
 
 CONTRACT = ServingContract(
     model="loans",
@@ -322,3 +323,56 @@ def test_a_role_stays_where_the_disk_refuses_a_new_segment(
     spool.close()
     roles = [entry.header.role for entry in SpoolReader(tmp_path).poll()]
     assert roles == ["canary", "canary", "champion"]
+
+
+def note_shipped(spool: Spool, sequence: int) -> None:
+    ShipState(spool=str(spool.id), sequence=sequence).save(spool.options.folder / STATE_FILE)
+
+
+def test_what_was_shipped_waits_no_more_though_its_file_is_still_there(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path)
+    assert spool.oldest_at is None
+    write(spool, "first")
+    wait_for(lambda: spool.synced_sequence == 1)
+    first = spool.oldest_at
+    write(spool, "second")
+    wait_for(lambda: spool.synced_sequence == 2)
+    assert first is not None
+    assert spool.oldest_at == first
+    note_shipped(spool, 1)
+    second = spool.oldest_at
+    assert second is not None
+    assert second > first
+    note_shipped(spool, 2)
+    assert spool.oldest_at is None
+    assert spool.rows == 2
+    spool.close()
+
+
+def test_what_an_earlier_process_left_waits_until_it_is_shipped(tmp_path: Path) -> None:
+    spool = open_spool(tmp_path)
+    write(spool, "left")
+    spool.close()
+    again = open_spool(tmp_path)
+    left = again.oldest_at
+    assert left is not None
+    write(again, "new")
+    assert again.oldest_at == left
+    note_shipped(again, 2)
+    assert again.oldest_at is None
+    again.close()
+
+
+def test_marks_stay_few_and_tell_every_age_within_a_hundredth() -> None:
+    marks, last = WaitingMarks(), 200_000
+    for number in range(1, last + 1):
+        marks.note(number, float(number))
+    assert len(marks._marks) <= MOST_MARKS
+    for shipped in (0, 1, 777, 100_000, 150_001, 199_000):
+        oldest = marks.oldest(shipped)
+        assert oldest is not None
+        assert 0 <= shipped + 1 - oldest <= 0.01 * last
+    assert marks.oldest(last) is None
+    marks.forget(last)
+    marks.note(last + 1, 300_000.0)
+    assert marks.oldest(0) == 300_000.0
