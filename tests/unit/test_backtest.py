@@ -213,6 +213,14 @@ def test_a_change_is_called_by_the_first_true_alarm_and_counted_in_labels() -> N
     assert found.recovered is None
 
 
+def test_a_history_without_a_change_has_nothing_to_call_and_two_are_called_apart() -> None:
+    past, end = history(days=12), T0 + 12 * DAY
+    alarms = [AlarmEpisode(raised=T0 + 9 * DAY, ended=None, true=True, text="")]
+    assert detections(past, sight("." * 12), alarms, end) == ()
+    first, second = detections(past, sight("." * 12, 3, 8), alarms, end)
+    assert (first.called, second.called) == (None, T0 + 9 * DAY)
+
+
 def test_a_window_is_missed_beyond_the_fall_and_beyond_chance_only() -> None:
     more, less = Level(0.9, 0.05, True), Level(10.0, 2.0, False)
     assert more.missed(0.80, 0.75, 0.85)

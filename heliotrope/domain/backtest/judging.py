@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 
@@ -165,7 +166,7 @@ def detections(
 ) -> tuple[Detection, ...]:
     """How each change was called and answered."""
     found = []
-    for change, until in zip(sight.changes, (*sight.changes[1:], end), strict=True):
+    for change, until in pairwise((*sight.changes, end)):
         called = next((a.raised for a in alarms if a.true and change <= a.raised <= until), None)
         harmed, back = recovered(sight.seen, change, until)
         found.append(
