@@ -61,6 +61,7 @@ RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp --shell /u
        /usr/local/bin/pip* /usr/local/bin/wheel
 ENV PATH=/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONUNBUFFERED=1 \
+    OMP_WAIT_POLICY=PASSIVE \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \
     HELIOTROPE_HOME=/tmp/heliotrope \
