@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -341,8 +341,8 @@ def empty_database(postgresql: Postgres, request: pytest.FixtureRequest) -> str:
     return postgresql.database(f"t{abs(hash(request.node.nodeid)) % 10**12}")
 
 
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
+@contextmanager
+def s3_process() -> Iterator[str]:
     """Address of an S3 server process on a free port."""
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
     with subprocess.Popen(
@@ -360,6 +360,20 @@ def s3_server() -> Iterator[str]:
         threading.Thread(target=server.stdout.read, daemon=True).start()
         yield lines[-1].split("Running on ")[1].strip()
         server.terminate()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """An S3 server that lets anyone in; all tests share it."""
+    with s3_process() as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def own_s3_server() -> Iterator[str]:
+    """An S3 server of a module's own, for what changes a server."""
+    with s3_process() as address:
+        yield address
 
 
 @pytest.fixture

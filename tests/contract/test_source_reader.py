@@ -129,9 +129,9 @@ def test_a_row_is_located_by_its_line_across_quoted_newlines(tmp_path: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def s3(s3_server: str) -> tuple[str, str, str]:
+def s3(own_s3_server: str) -> tuple[str, str, str]:
     """An S3 server process that demands credentials: address, key id, secret."""
-    anyone = {"endpoint_url": s3_server, "region_name": "us-east-1",
+    anyone = {"endpoint_url": own_s3_server, "region_name": "us-east-1",
               "aws_access_key_id": "x", "aws_secret_access_key": "x"}  # fmt: skip
     files = boto3.client("s3", **anyone)
     files.create_bucket(Bucket="data")
@@ -150,11 +150,11 @@ def s3(s3_server: str) -> tuple[str, str, str]:
         PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [everything]}),
     )  # fmt: skip
     demand = urllib.request.Request(
-        f"{s3_server}/moto-api/reset-auth", data=b"0", headers={"Content-Type": "text/plain"}
+        f"{own_s3_server}/moto-api/reset-auth", data=b"0", headers={"Content-Type": "text/plain"}
     )
     with urllib.request.urlopen(demand):
         pass
-    return s3_server, key["AccessKeyId"], key["SecretAccessKey"]
+    return own_s3_server, key["AccessKeyId"], key["SecretAccessKey"]
 
 
 @pytest.fixture
