@@ -78,6 +78,7 @@ def _options(settings: "Settings", specs: list[Path], port: int, without: list[s
     from heliotrope.cli.collector import made_token_file
     from heliotrope.errors import UsageError
     from heliotrope.spec import load_spec
+    from heliotrope.telemetry.files import RULE_FILES
     from heliotrope.vocabulary import COLLECTOR_TOKEN_FILE, CONTROLLER_TOKEN_FILE
 
     models = tuple(load_spec(path).name for path in specs)
@@ -96,7 +97,7 @@ def _options(settings: "Settings", specs: list[Path], port: int, without: list[s
         models=models,
         collector_token_file=made_token_file(settings.home / COLLECTOR_TOKEN_FILE),
         controller_token_file=made_token_file(settings.home / CONTROLLER_TOKEN_FILE),
-        rules=tuple(sorted((CHECKOUT / "dashboards" / "prometheus").glob("*.yaml"))),
+        rules=tuple(CHECKOUT / "dashboards" / "prometheus" / name for name in RULE_FILES),
         port=port,
         without=frozenset(without),
     )

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -56,7 +57,7 @@ def play_oracle(
     spec, history = policy.spec, world.history
     accepted, trained_on = first_champion(spec, world, span.start)
     models = [(span.start, world.first_says())]
-    for change, until in zip(changes, (*changes[1:], span.end), strict=True):
+    for change, until in pairwise((*changes, span.end)):
         models += _trained(spec, world, change, until)
     inside = (history.at > stamp(span.start)) & (history.at <= stamp(span.end))
     rows = np.flatnonzero(inside)

@@ -143,8 +143,8 @@ def test_a_trainer_of_ones_own_goes_through_the_command_and_the_compiled_pipelin
         "deploy_candidate", "await_rollout", "report_outcome",
     ]  # fmt: skip
     assert {p.name for p in folder.iterdir()} == {
-        "arguments.json", "artifacts", "evaluation.json", "events.jsonl", "gate.json",
-        "log.txt", "outcome.json",
+        "arguments.json", "artifacts", "evaluation.html", "evaluation.json", "events.jsonl",
+        "gate.json", "log.txt", "outcome.json", "quality.html",
     }  # fmt: skip
     assert not list(scratch.iterdir())
     assert not alive(workshop.folder)

@@ -15,6 +15,7 @@ from heliotrope.adapters.prometheus_config import (
     targets_file,
 )
 from heliotrope.errors import UsageError
+from heliotrope.telemetry.files import RULE_FILES
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -84,7 +85,7 @@ def test_targets_are_listed_in_a_stable_order() -> None:
 @pytest.mark.parametrize("seconds", [1, 15])
 def test_prometheus_takes_its_configuration(tmp_path: Path, seconds: int) -> None:
     file = tmp_path / "prometheus.yml"
-    rules = sorted((CHECKOUT / "dashboards" / "prometheus").glob("*.yaml"))
+    rules = [CHECKOUT / "dashboards" / "prometheus" / name for name in RULE_FILES]
     file.write_text(
         prometheus_yaml(
             scraping(

@@ -140,7 +140,13 @@ class StoryStage:
             if state is not None and state.ready and self.view() is not None:
                 return
             time.sleep(_LOOK_SECONDS)
-        raise HeliotropeError(f"The platform must be ready in {READY_SECONDS:g} s. It is not.")
+        state = read_state(self.home)
+        children = state.children if state else ()
+        late = [f"{c.name} ({c.message or c.state})" for c in children if c.state != "ready"]
+        raise HeliotropeError(
+            f"The platform must be ready in {READY_SECONDS:g} s. It is not: "
+            f"{', '.join(late) or 'the champion does not answer'}."
+        )
 
     def play(self) -> None:
         """Begin to send the loans."""
