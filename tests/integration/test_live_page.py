@@ -306,6 +306,8 @@ def test_everything_is_shown_and_nothing_complains(stage: Stage, browser: Any) -
     look = Looking(browser, stage.url)
     look.until("#traffic", "v4")
     look.until("#tiles", "v4 is the candidate")
+    # The controller takes predictions in while the page is up already.
+    look.until("#tiles", "24,000")
     assert look.text("h1") == "credit-risk"
     for place, said in {
         "#tiles": ("Accuracy", "to", "labels", "floor", "Coverage", "Label delay", "24,000", "v3"),
