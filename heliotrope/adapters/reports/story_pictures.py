@@ -18,6 +18,8 @@ WIDTH, LEFT, RIGHT = 1000, 64, 12
 _TOP, _PLOT, _SHARES, _LANE = 34, 230, 34, 22
 _BELOW = _TOP + _PLOT + 26
 """Where the plot and its dates end, and the shares begin."""
+_NAME = 74.0
+"""Width that the longest word of a chapter's name, or two short ones, takes."""
 _LOWEST = 0.5
 _MARKS = {
     DecisionKind.ALARM: "alarm",
@@ -83,8 +85,11 @@ def _chapters(report: StoryReport, scale: _Scale, height: int) -> list[str]:
             f'<rect class="chapter {kind}" x="{x:.1f}" y="0" width="{max(end - x, 0):.1f}" '
             f'height="{height}"/>'
         )
+        # A name that needs more room than a short chapter has begins to the left of it.
+        wide = max(end - x - 4, _NAME)
+        left = min(x + 3, WIDTH - RIGHT - wide)
         parts.append(
-            f'<foreignObject x="{x + 3:.1f}" y="2" width="{max(end - x - 4, 0):.1f}" height="30">'
+            f'<foreignObject x="{left:.1f}" y="2" width="{wide:.1f}" height="30">'
             f'<div xmlns="http://www.w3.org/1999/xhtml" class="name">{escape(chapter.title)}</div>'
             "</foreignObject>"
         )
