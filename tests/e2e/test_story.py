@@ -51,7 +51,9 @@ def test_the_economy_turns_and_the_loop_closes_by_itself(tmp_path: Path) -> None
     places = [one.start() for one in found if one is not None]
     assert places == sorted(places)
     assert "2 of 2 chapters went as they should" in said
-    assert max(map(len, said.splitlines())) <= 80
+    # A path is never broken, so that it can be copied.
+    lines = [line for line in said.splitlines() if not line.startswith("In pictures: ")]
+    assert max(map(len, lines)) <= 80
     page = (tmp_path / "story.html").read_text()
     assert "champion becomes version 2" in page
     assert left(tmp_path) == []
