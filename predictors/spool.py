@@ -317,7 +317,8 @@ class Spool:
                 os.fsync(fd)
                 self.synced_sequence = last
                 self._marks.note(last, time.time())
-                self._marks.forget(self._shipped_sequence())
+                if self._marks.waiting:
+                    self._marks.forget(self._shipped_sequence())
         except OSError as error:
             self._complain("cannot sync", error)
         for old in retired:

@@ -26,6 +26,11 @@ class WaitingMarks:
         self._apart = 0.0
         """Seconds between two marks; what is written within it shares one, and its time."""
 
+    @property
+    def waiting(self) -> bool:
+        """Whether anything is noted that is not forgotten."""
+        return bool(self._marks)
+
     def note(self, sequence: int, at: float) -> None:
         """Everything up to a sequence number was written by a time (seconds since 1970)."""
         marks = self._marks

@@ -179,11 +179,16 @@ def accuracy_cause(
     unnamed = diagnosis.kind is ChangeKind.NO_CHANGE or (
         diagnosis.kind is ChangeKind.COVARIATE_SHIFT and diagnosis.remedy is Remedy.WAIT
     )
+    named = (
+        f"What changed has no name yet. {diagnosis.reason}"
+        if unnamed
+        else f"Diagnosis: {diagnosis.reason}"
+    )
     return Cause(
         kind=CauseKind.ACCURACY,
         key=key,
         model=spec.name,
-        text=f"{text} Diagnosis: {diagnosis.reason}",
+        text=f"{text} {named}",
         asked_at=now,
         evidence={"diagnosis": diagnosis.kind.value, "subject": diagnosis.subject},
         remedy=None if unnamed else diagnosis.remedy,

@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bench.diagnosis import Trained, injections
+from heliotrope.domain.drift import ColumnDrift, DriftReport, DriftRule
 from heliotrope.domain.remedy import ChangeKind, Diagnosis, LabelFacts, Remedy, Sample, diagnose
 from heliotrope.domain.remedy.attribution import map_back
 from heliotrope.domain.remedy.calibration import calibrate, cross_fitted
@@ -20,8 +22,9 @@ from heliotrope.domain.remedy.labelling import (
 )
 from heliotrope.domain.remedy.segment import worst_segment
 from heliotrope.domain.remedy.structure import hidden_structure
+from heliotrope.service.diagnosis import accuracy_cause
 from heliotrope.spec import Feature, FeatureType, load_spec, parse_spec
-from heliotrope.vocabulary import Task
+from heliotrope.vocabulary import Task, Verdict
 
 SPEC = Path(__file__).resolve().parents[2] / "examples" / "credit_risk" / "generated.yaml"
 CHOSEN = (
@@ -70,6 +73,12 @@ def test_a_segment_is_named_with_its_share(trained: Trained) -> None:
     assert "z = " in named.reason
 
 
+REGRESSION = parse_spec(
+    "name: m\ntask: regression\nlabel: {name: y}\nsource: {path: x.csv}\n"
+    "metrics: {primary: mae}\nfeatures: [{name: a, type: float}, {name: b, type: float}]"
+)
+
+
 def line(count: int, seed: int, bend: float = 1.0) -> Sample:
     random = np.random.default_rng(seed)
     features = random.normal(size=(count, 2)).astype(np.float32)
@@ -77,10 +86,7 @@ def line(count: int, seed: int, bend: float = 1.0) -> Sample:
 
 
 def test_regression_and_few_labels_are_diagnosed_too() -> None:
-    spec = parse_spec(
-        "name: m\ntask: regression\nlabel: {name: y}\nsource: {path: x.csv}\n"
-        "metrics: {primary: mae}\nfeatures: [{name: a, type: float}, {name: b, type: float}]"
-    )
+    spec = REGRESSION
 
     def score(rows: np.ndarray) -> np.ndarray:
         return rows[:, 0].astype(np.float64)
@@ -94,6 +100,39 @@ def test_regression_and_few_labels_are_diagnosed_too() -> None:
     assert few.kind is ChangeKind.NO_CHANGE
     assert "20 labelled rows" in few.reason
     assert math.isnan(few.fall)
+
+
+def moved(column: str) -> DriftReport:
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    drifted = ColumnDrift(
+        column=column, verdict=Verdict.FAIL, method="wasserstein", effect=0.9, p=0.0, budget=0.01,
+        weight=1.0, text="moved",
+    )  # fmt: skip
+    return DriftReport(
+        model="m", version="1", window_from=start, window_to=start + timedelta(days=1), rows=500,
+        reference_rows=2000, rule=DriftRule(), verdict=Verdict.FAIL, reason="moved", score=0.9,
+        columns=(drifted,), scored=1, expected=1, smallest_shift=0.1,
+    )  # fmt: skip
+
+
+def test_other_rows_with_too_few_labels_are_not_said_to_do_no_harm() -> None:
+    def score(rows: np.ndarray) -> np.ndarray:
+        return rows[:, 0].astype(np.float64)
+
+    few = diagnose(REGRESSION, "1", line(2000, 0), line(20, 2), score, moved("a"))
+    assert (few.kind, few.remedy) == (ChangeKind.COVARIATE_SHIFT, Remedy.WAIT)
+    assert "20 labelled rows" in few.reason
+    assert "no harm" not in few.reason
+    enough = diagnose(REGRESSION, "1", line(2000, 0), line(1000, 1), score, moved("a"))
+    assert "no harm seen" in enough.reason
+
+
+def test_an_alarm_keeps_its_word_where_the_rows_of_a_window_name_no_change() -> None:
+    few = diagnose(REGRESSION, "1", line(2000, 0), line(20, 2, bend=-1.0), lambda x: x[:, 0])
+    now = datetime(2026, 3, 2, tzinfo=UTC)
+    told = accuracy_cause(REGRESSION, few, "fall", "Errors rose from 0.1 to 0.4.", now)
+    assert told.text.startswith("Errors rose from 0.1 to 0.4. What changed has no name yet.")
+    assert (told.harm, told.remedy) == (True, None)
 
 
 @pytest.mark.parametrize(

@@ -373,6 +373,8 @@ def test_marks_stay_few_and_tell_every_age_within_a_hundredth() -> None:
         assert oldest is not None
         assert 0 <= shipped + 1 - oldest <= 0.01 * last
     assert marks.oldest(last) is None
+    assert marks.waiting
     marks.forget(last)
+    assert not marks.waiting
     marks.note(last + 1, 300_000.0)
     assert marks.oldest(0) == 300_000.0

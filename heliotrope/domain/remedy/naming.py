@@ -9,8 +9,6 @@ performance under distribution shift", 2023, section 2).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -18,13 +16,8 @@ import numpy.typing as npt
 
 from heliotrope.domain.drift import DriftReport
 from heliotrope.domain.remedy import labelling
-from heliotrope.domain.remedy.attribution import (
-    Mapped,
-    attribute,
-    importance_of_shift,
-    mean_and_error,
-)
-from heliotrope.domain.remedy.calibration import Calibration, Losses, calibrate, cross_fitted
+from heliotrope.domain.remedy.attribution import importance_of_shift
+from heliotrope.domain.remedy.case import LEAST_ROWS, Case, measure
 from heliotrope.domain.remedy.documents import ChangeKind, Diagnosis, FeaturePart, Remedy
 from heliotrope.domain.remedy.labelling import LabelSuspicion
 from heliotrope.domain.remedy.rows import Floats, Sample, Score
@@ -32,47 +25,8 @@ from heliotrope.domain.remedy.segment import Segment, worst_segment
 from heliotrope.domain.remedy.structure import hidden_structure
 from heliotrope.spec import ModelSpec
 
-LEAST_ROWS = 100
-"""Fewer labelled rows than this on either side name nothing but data and label faults."""
 SURE = 4.0
 """Standard errors from which a part of the fall is not chance."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Case:
-    """What was measured."""
-
-    spec: ModelSpec
-    version: str
-    reference: Sample
-    now: Sample
-    drift: DriftReport | None
-    then: Losses
-    losses: Losses
-    window: tuple[datetime | None, datetime | None]
-    mapped: tuple[Mapped, ...] = ()
-    evidence: list[str] = field(default_factory=list)
-    numbers: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def fall(self) -> float:
-        """Rise of the mean loss."""
-        return float(self.losses.true.mean() - self.then.true.mean())
-
-    @property
-    def covariate(self) -> float:
-        """What the reference promises of it."""
-        return float(self.losses.expected.mean() - self.then.expected.mean())
-
-    @property
-    def concept(self) -> float:
-        """The rest."""
-        return self.fall - self.covariate
-
-    @property
-    def enough(self) -> bool:
-        """Whether there are rows to compare."""
-        return min(len(self.now), len(self.reference)) >= LEAST_ROWS
 
 
 def diagnose(
@@ -98,7 +52,7 @@ def diagnose(
     Returns:
         A diagnosis whatever comes: without labels only faults and drift can be named.
     """
-    case = _measure(spec, version, reference, now, score, drift, seed)
+    case = measure(spec, version, reference, now, score, drift, seed)
     return (
         _data_fault(case)
         or _label_counts(case)
@@ -109,72 +63,7 @@ def diagnose(
     )
 
 
-def _measure(
-    spec: ModelSpec,
-    version: str,
-    reference: Sample,
-    now: Sample,
-    score: Score,
-    drift: DriftReport | None,
-    seed: int,
-) -> _Case:
-    before, held = reference.labelled(), now.labelled()
-    window = (drift.window_from, drift.window_to) if drift else (None, None)
-    none = Losses(np.empty(0), np.empty(0), np.empty(0))
-    if min(len(before), len(held)) < LEAST_ROWS:
-        return _Case(spec, version, before, held, drift, none, none, window)
-    scores = score(before.features)
-    calibration = calibrate(spec.task, scores, before.labels)
-    case = _Case(
-        spec, version, before, held, drift,
-        cross_fitted(spec.task, scores, before.labels),
-        calibration.losses(score(held.features), held.labels),
-        window,
-        _mapped(spec, before, held, score, calibration, drift, seed),
-    )  # fmt: skip
-    _note(case)
-    return case
-
-
-def _mapped(
-    spec: ModelSpec,
-    before: Sample,
-    held: Sample,
-    score: Score,
-    calibration: Calibration,
-    drift: DriftReport | None,
-    seed: int,
-) -> tuple[Mapped, ...]:
-    moved = attribute(spec.features, before, held, score, calibration, seed)
-    if drift is None:
-        return tuple(moved)
-    faulty = {f.column for f in drift.fatal}
-    stayed = {c.column for c in drift.columns if c.effect < 0.03}
-    return tuple(m for m in moved if m.feature in faulty or m.feature not in stayed)
-
-
-def _note(case: _Case) -> None:
-    excess, error = mean_and_error(case.losses.excess)
-    then, then_error = mean_and_error(case.then.excess)
-    z = (excess - then) / max(math.hypot(error, then_error), 1e-12)
-    loss, loss_error = mean_and_error(case.losses.true)
-    before, before_error = mean_and_error(case.then.true)
-    fall_z = (loss - before) / max(math.hypot(loss_error, before_error), 1e-12)
-    case.numbers.update(
-        loss=loss, loss_before=before, fall=case.fall, fall_z=fall_z,
-        covariate_part=case.covariate, concept_part=case.concept, concept_z=z,
-    )  # fmt: skip
-    case.evidence.append(
-        f"mean loss {loss:.4f} over {len(case.now):,} labelled rows, {before:.4f} over "
-        f"{len(case.reference):,} reference rows (z = {fall_z:.1f})"
-    )
-    case.evidence.append(
-        f"of the rise of {case.fall:+.4f}, {case.covariate:+.4f} is to be expected of the rows "
-        f"that came, {case.concept:+.4f} is not (z = {z:.1f})"
-    )
-
-
-def _data_fault(case: _Case) -> Diagnosis | None:
+def _data_fault(case: Case) -> Diagnosis | None:
     fatal = case.drift.fatal if case.drift else ()
     if not fatal:
         return None
@@ -196,7 +85,7 @@ def _data_fault(case: _Case) -> Diagnosis | None:
     )  # fmt: skip
 
 
-def _hidden_data_fault(case: _Case) -> Diagnosis | None:
+def _hidden_data_fault(case: Case) -> Diagnosis | None:
     """A column that no rule caught, but whose values fit the labels better when mapped back."""
     if not case.enough or case.numbers["fall_z"] < 3:
         return None
@@ -212,7 +101,7 @@ def _hidden_data_fault(case: _Case) -> Diagnosis | None:
     return _named(case, ChangeKind.DATA_FAULT, Remedy.FIX_DATA, best.feature, share, text, [text])
 
 
-def _label_counts(case: _Case) -> Diagnosis | None:
+def _label_counts(case: Case) -> Diagnosis | None:
     facts = case.now.facts
     suspicion = (
         labelling.missing_labels(facts)
@@ -224,14 +113,14 @@ def _label_counts(case: _Case) -> Diagnosis | None:
     return None if suspicion is None else _labels(case, suspicion)
 
 
-def _labels(case: _Case, suspicion: LabelSuspicion) -> Diagnosis:
+def _labels(case: Case, suspicion: LabelSuspicion) -> Diagnosis:
     text = suspicion.text[:1].upper() + suspicion.text[1:] + "."
     return _named(
         case, ChangeKind.LABEL_FAULT, Remedy.CHECK_LABELS, "labels", suspicion.share, text, [text]
     )
 
 
-def _labels_or_concept(case: _Case, seed: int) -> Diagnosis | None:
+def _labels_or_concept(case: Case, seed: int) -> Diagnosis | None:
     if case.losses.chance is None or case.then.chance is None:
         return _concept_by_loss(case, seed)
     flips = labelling.fit_flips(case.losses.chance, case.now.labels)
@@ -291,7 +180,7 @@ def _recalibrated(chance: Floats, labels: npt.NDArray[Any]) -> float:
     return float(won.sum())
 
 
-def _explained_by_rows(case: _Case) -> bool:
+def _explained_by_rows(case: Case) -> bool:
     """Whether other rows came and the change beyond what they promise does no harm of its own.
 
     No model is calibrated everywhere: where rows move far, some of what is left over is the
@@ -303,7 +192,7 @@ def _explained_by_rows(case: _Case) -> bool:
     return harmless or case.concept < 0.4 * case.fall
 
 
-def _concept_by_loss(case: _Case, seed: int) -> Diagnosis | None:
+def _concept_by_loss(case: Case, seed: int) -> Diagnosis | None:
     z = case.numbers["concept_z"]
     if abs(z) < SURE or abs(case.concept) < 0.3 * abs(case.fall):
         return None
@@ -311,7 +200,7 @@ def _concept_by_loss(case: _Case, seed: int) -> Diagnosis | None:
     return _labels(case, arrival) if arrival is not None else _concept(case, seed, z)
 
 
-def _concept(case: _Case, seed: int, z: float) -> Diagnosis:
+def _concept(case: Case, seed: int, z: float) -> Diagnosis:
     found: Segment | None = worst_segment(
         case.spec.features, case.now.features, case.losses.excess, seed
     )
@@ -335,15 +224,15 @@ def _concept(case: _Case, seed: int, z: float) -> Diagnosis:
     return _named(case, ChangeKind.CONCEPT_SHIFT, Remedy.RETRAIN, found.text, share, text, [text])
 
 
-def _covariate(case: _Case) -> Diagnosis | None:
+def _covariate(case: Case) -> Diagnosis | None:
     drifted = [c for c in case.drift.drifted if c.column in case.spec.feature_names] if (
         case.drift
     ) else []  # fmt: skip
     if not drifted:
         return None
-    ranked = importance_of_shift(case.mapped, max(case.covariate, 0.0))
     harmed = case.enough and case.numbers["fall_z"] >= 3 and case.covariate > 0.3 * case.fall
-    best, share = ranked[0] if harmed and ranked else (None, None)
+    ranked = importance_of_shift(case.mapped, max(case.covariate, 0.0)) if harmed else []
+    best, share = ranked[0] if ranked else (None, None)
     subject = best.feature if best else drifted[0].column
     names = ", ".join(c.column for c in drifted[:4])
     if harmed:
@@ -355,27 +244,35 @@ def _covariate(case: _Case) -> Diagnosis | None:
         return _named(
             case, ChangeKind.COVARIATE_SHIFT, Remedy.RETRAIN, subject, share, text, [text]
         )
-    seen = (
-        f"mean loss {case.fall:+.4f} (z = {case.numbers['fall_z']:.1f})"
-        if case.enough
-        else "too few labels to see harm"
-    )
-    text = f"Other rows come ({names}); no harm seen: {seen}."
+    seen = f"whether they do harm cannot be told yet: {_too_few(case)}"
+    if case.enough:
+        z = case.numbers["fall_z"]
+        seen = (
+            f"no harm seen: mean loss {case.fall:+.4f} (z = {z:.1f})"
+            if z < 3
+            else f"they are not why mean loss rose by {case.fall:.4f} (z = {z:.1f}): "
+            f"{case.covariate:+.4f} is to be expected of them"
+        )
+    text = f"Other rows come ({names}); {seen}."
     return _named(case, ChangeKind.COVARIATE_SHIFT, Remedy.WAIT, subject, None, text, [text])
 
 
-def _nothing(case: _Case) -> Diagnosis:
+def _nothing(case: Case) -> Diagnosis:
     if not case.enough:
-        text = (
-            f"Nothing can be told yet: {len(case.now):,} labelled rows, and "
-            f"{len(case.reference):,} in the reference, {LEAST_ROWS} needed of each."
-        )
+        text = f"Nothing can be told yet: {_too_few(case)}."
     else:
         text = (
-            f"Nothing that is not chance: mean loss {case.fall:+.4f} "
+            f"Nothing in these rows alone that is not chance: mean loss {case.fall:+.4f} "
             f"(z = {case.numbers['fall_z']:.1f}), no column moved, no fault."
         )
     return _named(case, ChangeKind.NO_CHANGE, Remedy.WAIT, "", None, text, [])
+
+
+def _too_few(case: Case) -> str:
+    return (
+        f"{len(case.now):,} labelled rows, and {len(case.reference):,} in the reference, "
+        f"{LEAST_ROWS} needed of each"
+    )
 
 
 def _share(part: float, whole: float) -> float:
@@ -383,7 +280,7 @@ def _share(part: float, whole: float) -> float:
 
 
 def _named(
-    case: _Case,
+    case: Case,
     kind: ChangeKind,
     remedy: Remedy,
     subject: str,
