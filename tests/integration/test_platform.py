@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,6 +95,10 @@ class Home:
     def state(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.home / "platform" / "state.json").read_bytes())
         return found
+
+    def process(self, name: str) -> int:
+        """Of a child."""
+        return int(next(c["pid"] for c in self.state()["children"] if c["name"] == name))
 
     def plan(self, roles: dict[str, Role], **weights: int) -> None:
         revisions = tuple(Revision(version=v, role=role) for v, role in roles.items())
@@ -191,8 +196,7 @@ def test_no_request_fails_while_traffic_moves_and_predictors_are_killed(place: H
         before = load.versions["1"]
         load.more()
         assert load.versions["1"] == before
-        killed = next(c["pid"] for c in place.state()["children"] if c["name"] == "loans/2")
-        os.kill(killed, signal.SIGKILL)
+        os.kill(place.process("loans/2"), signal.SIGKILL)
         load.more(20)
         place.settled()
         load.more(20)
@@ -203,19 +207,25 @@ def test_no_request_fails_while_traffic_moves_and_predictors_are_killed(place: H
     assert len(load.ids) == load.codes.total()
 
 
-def test_a_version_that_breaks_is_taken_back_without_a_failed_request(place: Home) -> None:
+@contextmanager
+def all_on_canary(place: Home, **load: Any) -> Iterator[tuple[Load, int, int]]:
+    """Load on a canary that just got all traffic; its process, and answers of the old so far."""
     place.up()
     roles = {"1": Role.CHAMPION, "2": Role.CANARY}
     place.plan(roles, v1=100, v2=0)
     gateway = place.settled().gateway
     assert gateway is not None
-    with Load(gateway, threads=8, pause=0.0) as load:
+    with Load(gateway, **load) as running:
         place.plan(roles, v1=0, v2=100)
         place.settled()
-        load.more()
-        number = next(c["pid"] for c in place.state()["children"] if c["name"] == "loans/2")
-        before = load.versions["1"]
-        os.kill(number, signal.SIGKILL)
+        running.more()
+        yield running, place.process("loans/2"), running.versions["1"]
+    assert set(running.codes) == {200}
+
+
+def test_a_version_that_breaks_is_taken_back_without_a_failed_request(place: Home) -> None:
+    with all_on_canary(place, threads=8, pause=0.0) as (load, process, before):
+        os.kill(process, signal.SIGKILL)
         # The plan still wants it, and it is not up again yet: the one before stands in.
         wait_for(lambda: load.versions["1"] > before)
         place.plan({"1": Role.CHAMPION}, v1=100)
@@ -223,34 +233,21 @@ def test_a_version_that_breaks_is_taken_back_without_a_failed_request(place: Hom
         after = load.versions["2"]
         load.more()
         assert load.versions["2"] == after
-    assert set(load.codes) == {200}
 
 
 def test_a_version_that_hangs_keeps_no_request_and_is_told(place: Home) -> None:
-    place.up()
-    roles = {"1": Role.CHAMPION, "2": Role.CANARY}
-    place.plan(roles, v1=100, v2=0)
-    gateway = place.settled().gateway
-    assert gateway is not None
-    with Load(gateway, threads=4, pause=0.02) as load:
-        place.plan(roles, v1=0, v2=100)
-        place.settled()
-        load.more()
-        number = next(c["pid"] for c in place.state()["children"] if c["name"] == "loans/2")
-        before = load.versions["1"]
-        os.kill(number, signal.SIGSTOP)
+    def told() -> bool:
+        seen = place.serving.observe("loans")
+        there = seen.revision("2") if seen else None
+        return there is not None and not there.ready and "silent" in there.message
 
-        def told() -> bool:
-            seen = place.serving.observe("loans")
-            there = seen.revision("2") if seen else None
-            return there is not None and not there.ready and "silent" in there.message
-
+    with all_on_canary(place, threads=4, pause=0.02) as (load, process, before):
+        os.kill(process, signal.SIGSTOP)
         wait_for(told)
         load.more()
         assert load.versions["1"] > before
-        os.kill(number, signal.SIGCONT)
+        os.kill(process, signal.SIGCONT)
         place.settled()
-    assert set(load.codes) == {200}
 
 
 def test_every_child_that_is_killed_comes_back_and_answers(place: Home) -> None:
