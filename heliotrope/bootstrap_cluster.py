@@ -56,7 +56,7 @@ class ClusterPlatform(Platform):
     def kube(self) -> "KubeClient":
         """Kubernetes' API."""
         from heliotrope.adapters.cluster.access import Account
-        from heliotrope.adapters.cluster.kube import connect
+        from heliotrope.adapters.cluster.kube_login import connect
 
         if self._kube is not None:
             return self._kube

@@ -17,7 +17,8 @@ import pytest
 from heliotrope.adapters.cluster import access
 from heliotrope.adapters.cluster.access import Account
 from heliotrope.adapters.cluster.kserve import KServeServing
-from heliotrope.adapters.cluster.kube import KubeClient, connect
+from heliotrope.adapters.cluster.kube import KubeClient
+from heliotrope.adapters.cluster.kube_login import connect
 from heliotrope.adapters.inference_knative import next_knative
 from heliotrope.adapters.inference_service import (
     KeptPlan,

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from heliotrope.adapters.cluster.access import Account
 from heliotrope.adapters.cluster.kserve import KServeServing
-from heliotrope.adapters.cluster.kube import client_of
+from heliotrope.adapters.cluster.kube_login import client_of
 from heliotrope.adapters.embedded.memory_outcomes import MemoryOutcomes
 from heliotrope.adapters.embedded.memory_serving import Behaviour, MemoryServing, _Running
 from heliotrope.adapters.inference_service import ServedAs, ServingMode

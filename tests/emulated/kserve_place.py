@@ -11,7 +11,7 @@ from threading import Event, Thread
 
 from heliotrope.adapters.cluster.access import Account
 from heliotrope.adapters.cluster.kserve import KServeServing
-from heliotrope.adapters.cluster.kube import client_of
+from heliotrope.adapters.cluster.kube_login import client_of
 from heliotrope.adapters.inference_service import ServedAs, ServingMode
 from heliotrope.vocabulary import ONNX_FILE
 from tests.emulated.apiserver import ApiServer, Object

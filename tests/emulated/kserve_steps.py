@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from heliotrope.adapters.cluster.access import Account
 from heliotrope.adapters.cluster.kserve import KServeServing
-from heliotrope.adapters.cluster.kube import KubeClient, client_of
+from heliotrope.adapters.cluster.kube import KubeClient
+from heliotrope.adapters.cluster.kube_login import client_of
 from heliotrope.adapters.inference_service import ServedAs, ServingMode
 from heliotrope.domain.serving_plan import ObservedServing, Revision, ServingPlan
 from heliotrope.vocabulary import Role

@@ -7,7 +7,9 @@ import pytest
 
 from heliotrope.adapters.cluster import access
 from heliotrope.adapters.cluster.access import Account
-from heliotrope.adapters.cluster.kube import FieldConflict, KubeClient, client_of
+from heliotrope.adapters.cluster.kube import KubeClient
+from heliotrope.adapters.cluster.kube_answers import FieldConflict
+from heliotrope.adapters.cluster.kube_login import client_of
 from heliotrope.adapters.inference_service import (
     ServedAs,
     ServingMode,

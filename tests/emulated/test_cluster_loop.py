@@ -21,7 +21,7 @@ import pytest
 from deltalake import write_deltalake
 
 from heliotrope.adapters.cluster.access import Account
-from heliotrope.adapters.cluster.kube import client_of
+from heliotrope.adapters.cluster.kube_login import client_of
 from heliotrope.bootstrap_cluster import ClusterPlatform
 from heliotrope.domain.deployment import StepState
 from heliotrope.domain.rollout.states import RolloutState

@@ -8,6 +8,8 @@ import pytest
 from heliotrope.adapters.cluster import access
 from heliotrope.adapters.cluster.access import Account
 from heliotrope.adapters.cluster.kube import KubeClient
+from heliotrope.adapters.cluster.kube_answers import Call, Object
+from heliotrope.adapters.cluster.kube_link import KubeLink
 from heliotrope.adapters.inference_service import ServingMode
 from heliotrope.domain.serving_plan import ServingPlan
 from heliotrope.errors import (
@@ -210,18 +212,18 @@ class Killed(BaseException):
     """The process dies."""
 
 
-class MortalClient(KubeClient):
+class MortalLink(KubeLink):
     """Dies at one of its requests: before it is sent, or before its answer is read."""
 
-    def fated(self, at: int, after: bool) -> "MortalClient":
+    def fated(self, at: int, after: bool) -> "MortalLink":
         self.left, self.after = at, after
         return self
 
-    def _once(self, call: Any) -> Any:
+    def once(self, call: Call) -> Object:
         self.left -= 1
         if self.left == 0 and not self.after:
             raise Killed
-        answer = super()._once(call)
+        answer = super().once(call)
         if self.left == 0:
             raise Killed
         return answer
@@ -230,8 +232,8 @@ class MortalClient(KubeClient):
 def run(here: Cluster, at: int | None, after: bool) -> int:
     """The whole way, with a process that dies at one request and is started anew; the requests."""
     alive = here.kube()
-    mortal = MortalClient(alive._api, alive.account, alive.namespace)
-    here.serving = here.connect(mortal.fated(at or 10**9, after))
+    mortal = MortalLink(alive._link.api, alive.account).fated(at or 10**9, after)
+    here.serving = here.connect(KubeClient(mortal, alive.namespace))
     for one in WAY:
         for _ in range(80):
             try:

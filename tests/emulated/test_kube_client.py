@@ -11,7 +11,8 @@ import pytest
 
 from heliotrope.adapters.cluster import access
 from heliotrope.adapters.cluster.access import Account
-from heliotrope.adapters.cluster.kube import KubeClient, client_of
+from heliotrope.adapters.cluster.kube import KubeClient
+from heliotrope.adapters.cluster.kube_login import client_of
 from heliotrope.errors import ConflictError, NotFoundError, RefusedError, UnavailableError
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from heliotrope.adapters.cluster import lease as lease_module
 from heliotrope.adapters.cluster.access import Account
-from heliotrope.adapters.cluster.kube import client_of
+from heliotrope.adapters.cluster.kube_login import client_of
 from heliotrope.adapters.cluster.lease import DURATION_SECONDS, GIVE_UP_SECONDS, LeaseLock
 from heliotrope.adapters.embedded.lock_file import LockFile
 from heliotrope.errors import UnavailableError

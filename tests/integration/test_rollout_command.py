@@ -11,7 +11,7 @@ import pytest
 
 from heliotrope.adapters.cluster.access import Account
 from heliotrope.adapters.cluster.kserve import KServeServing
-from heliotrope.adapters.cluster.kube import client_of
+from heliotrope.adapters.cluster.kube_login import client_of
 from heliotrope.adapters.inference_service import ServedAs
 from heliotrope.bootstrap import Platform
 from heliotrope.domain.decisions import DecisionKind

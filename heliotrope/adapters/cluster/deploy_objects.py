@@ -6,7 +6,8 @@ from datetime import datetime
 
 from heliotrope.adapters.cluster import access
 from heliotrope.adapters.cluster.access import Kind
-from heliotrope.adapters.cluster.kube import KubeClient, Object
+from heliotrope.adapters.cluster.kube import KubeClient
+from heliotrope.adapters.cluster.kube_answers import Object
 from heliotrope.adapters.inference_service import plan_name, roles_name
 from heliotrope.domain.deployment import Action, Change, text_diff
 from heliotrope.domain.serving_plan import Revision, ServingPlan

@@ -17,7 +17,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from heliotrope.adapters.cluster import access
-from heliotrope.adapters.cluster.kube import FieldConflict, KubeClient, Object
+from heliotrope.adapters.cluster.kube import KubeClient
+from heliotrope.adapters.cluster.kube_answers import FieldConflict, Object
 from heliotrope.adapters.inference_knative import next_knative, revisions_of, view_knative
 from heliotrope.adapters.inference_pods import PodFacts, facts_by_version
 from heliotrope.adapters.inference_service import (

@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from heliotrope.adapters.cluster.access import LEASE
-from heliotrope.adapters.cluster.kube import KubeClient, Object
+from heliotrope.adapters.cluster.kube import KubeClient
+from heliotrope.adapters.cluster.kube_answers import Object
 from heliotrope.errors import ConflictError, HeliotropeError
 
 logger = logging.getLogger("heliotrope.lease")
