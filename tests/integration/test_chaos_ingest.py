@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ import pyarrow.compute as pc
 import pytest
 from deltalake import DeltaTable
 
+from heliotrope.adapters.embedded.free_port import free_port
 from heliotrope.adapters.truth_access import open_truth
 from heliotrope.domain.spool_format import _RECORD as RECORD_HEAD
 from heliotrope.domain.spool_format import Kind, scan
@@ -171,11 +171,6 @@ class Labeller:
 
 def whole_lines(ledger: Path) -> list[str]:
     return ledger.read_text().rpartition("\n")[0].splitlines()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def exchange(one: Path, other: Path) -> None:

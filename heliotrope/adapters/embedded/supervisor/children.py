@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -131,7 +131,7 @@ class Household:
             *("--concurrency", threads, "--log-level", "warning", "--drain-time-s", "1"),
         )
         made = self.spec(GATEWAY, command, {}, self.admin_port, "/ready")
-        return ChildSpec(**{**made.__dict__, "url": self.url(GATEWAY)})
+        return replace(made, url=self.url(GATEWAY))
 
     def others(self) -> list[ChildSpec]:
         """Every process beside the gateway and the predictors, in the order to start them."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from heliotrope.adapters.embedded.supervisor.http import ask
 from heliotrope.adapters.embedded.supervisor.leftovers import end_leftovers
+from heliotrope.adapters.embedded.supervisor.pulse import pulse_of, still
 from heliotrope.vocabulary import ENV_CHILD
 
 logger = logging.getLogger("heliotrope.up")
@@ -28,8 +29,11 @@ SILENT_SECONDS = 60.0
 HUNG_SECONDS = 8.0
 """A child that was ready and has not answered for this long is not ready any more; a machine that
 is busy holds one up for some seconds without harm."""
+STILL_SECONDS = 1.5
+"""Nor is one that answers by itself, was asked, and has done nothing at all for this long."""
 _LOOK_SECONDS = 0.05
 _PROBE_SECONDS = 2.0
+_PULSE_SECONDS = 0.25
 _PATIENCE_SECONDS = 4.0
 LOG_BYTES = 8 << 20
 _SET_PDEATHSIG = 1
@@ -64,6 +68,9 @@ class ChildSpec:
     """What a person opens."""
     ready_url: str | None = None
     """Answers 200 once it is ready; without one a child that runs is ready."""
+    answers_itself: bool = False
+    """The process that is started is the one that answers, so that a request it does not get to
+    while it does nothing tells that it hangs."""
     stop_seconds: float = 10.0
     """From SIGTERM to SIGKILL."""
 
@@ -180,23 +187,58 @@ class Child:
             )
 
     async def _watch(self, process: subprocess.Popen[bytes]) -> None:
-        url = self.spec.ready_url
         heard = time.monotonic()
         pause = _LOOK_SECONDS
         while True:
-            answer = await ask(url, _PATIENCE_SECONDS) if url is not None else (200, b"")
+            answers = await self._answers(process)
             now = time.monotonic()
-            if answer is not None and answer[0] == 200:
+            if answers:
                 heard = now
                 self._ready_since, self.message = self._ready_since or now, ""
-                self.state, pause = ChildState.READY, _PROBE_SECONDS
+                self.state, pause = ChildState.READY, self._probe_seconds
             elif self._ready_since is not None and now - heard > SILENT_SECONDS:
                 logger.error("%s was silent for %g s; ended.", self.spec.name, now - heard)
                 process.kill()
             elif self._ready_since is not None and now - heard > HUNG_SECONDS:
-                self.state, self.message = ChildState.SILENT, f"silent for {now - heard:.0f} s"
+                self._fall_silent(now - heard)
             rotate(self.spec.log)
             await asyncio.sleep(pause)
+
+    @property
+    def _probe_seconds(self) -> float:
+        return _PROBE_SECONDS / 2 if self.spec.answers_itself else _PROBE_SECONDS
+
+    async def _answers(self, process: subprocess.Popen[bytes]) -> bool:
+        """Ask whether it is ready; while it does not answer, see whether it does anything."""
+        if self.spec.ready_url is None:
+            return True
+        asked = asyncio.create_task(ask(self.spec.ready_url, _PATIENCE_SECONDS))
+        try:
+            if self.spec.answers_itself and self._ready_since is not None:
+                await self._feel(process, asked)
+            answer = await asked
+        finally:
+            asked.cancel()
+        return answer is not None and answer[0] == 200
+
+    async def _feel(
+        self, process: subprocess.Popen[bytes], asked: "asyncio.Task[tuple[int, bytes] | None]"
+    ) -> None:
+        """Tell that it hangs once it did nothing for a while though it was asked something."""
+        began = since = time.monotonic()
+        pulse = pulse_of(process.pid)
+        while not asked.done():
+            looked = time.monotonic()
+            await asyncio.wait([asked], timeout=_PULSE_SECONDS)
+            now, before, pulse = time.monotonic(), pulse, pulse_of(process.pid)
+            # Where this process was held up itself, it cannot say what the other did.
+            if now - looked > 2 * _PULSE_SECONDS or not still(before, pulse):
+                since = now
+            elif now - since >= STILL_SECONDS and self.state is ChildState.READY:
+                self._fall_silent(now - began)
+
+    def _fall_silent(self, seconds: float) -> None:
+        self.state, self.message = ChildState.SILENT, f"silent for {seconds:.0f} s"
 
     async def _end(self, process: subprocess.Popen[bytes]) -> None:
         process.send_signal(signal.SIGTERM)

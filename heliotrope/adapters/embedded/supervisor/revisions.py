@@ -173,7 +173,8 @@ class Revisions:
             "HELIOTROPE_GRACE_SECONDS": str(GRACE_SECONDS),
             "OMP_NUM_THREADS": "1",
         }
-        return self._make(running.name, command, own, running.http)
+        made = self._make(running.name, command, own, running.http)
+        return replace(made, answers_itself=True)
 
     def _give_role(self, running: Running, role: Role) -> None:
         running.wanted = role
