@@ -111,7 +111,9 @@ def parse_spec(text: str, source: str = "spec") -> ModelSpec:
         return ModelSpec.model_validate(data)
     except ValidationError as error:
         details = error.errors()
-        inner = {detail["loc"][:-2] for detail in details if len(detail["loc"]) > 2}
+        inner = {
+            loc[:end] for loc in (detail["loc"] for detail in details) for end in range(len(loc))
+        }
         problems = [
             problem
             for detail in details
@@ -143,7 +145,7 @@ def _problems(detail: ErrorDetails) -> list[Problem]:
         return [_from_validator(where, line, detail) for line in str(context["error"]).split("\n")]
     if kind == "extra_forbidden":
         known = _known_keys(detail["loc"])
-        close = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1)
+        close = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1, cutoff=0.7)
         hint = f" (did you mean {close[0]}?)" if close else f": {', '.join(known)}"
         return [Problem(where, f"be a known key{hint}", show(detail["input"]))]
     if kind == "missing":

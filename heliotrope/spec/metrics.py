@@ -16,6 +16,17 @@ class MetricInfo:
     high: float | None
     help: str
 
+    def holds(self, value: float) -> bool:
+        """Whether it can take this value."""
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+
+    @property
+    def span(self) -> str:
+        """The values it can take, in words."""
+        if self.low is None:
+            return f"{self.high} or less"
+        return f"{self.low} or more" if self.high is None else f"between {self.low} and {self.high}"
+
 
 _CLASSES = frozenset({Task.BINARY, Task.MULTICLASS})
 _BINARY = frozenset({Task.BINARY})

@@ -4,9 +4,9 @@ import re
 from datetime import timedelta
 from enum import StrEnum
 from itertools import pairwise
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from heliotrope.spec.base import Duration, Part, show
 from heliotrope.spec.features import Feature, FeatureType
@@ -90,14 +90,23 @@ class Source(Part):
         return _SCHEME.match(self.path) is not None
 
 
+def _one_class(value: object) -> object:
+    if value is not None and not isinstance(value, str | int | bool):
+        raise ValueError("be text, a whole number or true or false")
+    return value
+
+
+_Class = Annotated[str | int | bool | None, BeforeValidator(_one_class)]
+
+
 class Label(Part):
     """What is predicted, and how late its truth arrives."""
 
     name: str = Field(min_length=1)
     """The label's column."""
-    positive: str | int | bool | None = None
+    positive: _Class = None
     """The positive class (binary only)."""
-    negative: str | int | bool | None = None
+    negative: _Class = None
     """The other class (binary only). Where it is left out every other value is taken for it, a
     misspelt one too; so name it where the label is text."""
     classes: tuple[str, ...] | None = None
@@ -305,14 +314,19 @@ class ModelSpec(Part):
             ]
             if name not in fitting
         ]
-        for name, bound in self.gates.bounds.items():
-            info = METRICS.get(name)
-            if info and (
-                (info.low is not None and bound < info.low)
-                or (info.high is not None and bound > info.high)
-            ):
-                span = f"between {info.low} and {info.high}" if info.high else f"{info.low} or more"
-                problems.append(f"gates.bounds.{name}|be {span}|{bound}")
+        problems += [
+            f"{field}|be {info.span}, as {info.name} is|{bound}"
+            for field, name, bound in [
+                *((f"gates.bounds.{n}", n, bound) for n, bound in self.gates.bounds.items()),
+                ("monitoring.floor", self.metrics.primary, self.monitoring.floor),
+            ]
+            if (info := METRICS.get(name)) and bound is not None and not info.holds(bound)
+        ]
+        problems += [
+            f"metrics.others[{i}]|be named once|{show(name)} twice"
+            for i, name in enumerate(self.metrics.others)
+            if name in self.metrics.others[:i]
+        ]
         if self.metrics.threshold is not None and self.task is not Task.BINARY:
             problems.append(
                 f"metrics.threshold|be left out for task {self.task}|{self.metrics.threshold}"
@@ -324,6 +338,8 @@ class ModelSpec(Part):
         problems = []
         for index, part in enumerate(self.slices):
             feature = by_name.get(part.feature)
+            if any(part.feature == other.feature for other in self.slices[:index]):
+                problems.append(f"slices[{index}].feature|divide once|{show(part.feature)} twice")
             if feature is None:
                 problems.append(f"slices[{index}].feature|be a feature|{show(part.feature)}")
             elif feature.type.numeric and part.bins is None:

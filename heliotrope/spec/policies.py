@@ -9,7 +9,10 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from heliotrope.spec.base import Duration, Part
+from heliotrope.spec.base import Duration, Part, format_duration
+
+SHORTEST_WINDOW = timedelta(seconds=1)
+"""Of prediction time; statistics are kept a window, so their number is bounded by it."""
 
 
 class Validation(Part):
@@ -116,6 +119,16 @@ class Rollout(Part):
             raise ValueError(f"[{len(steps) - 1}]|be 100, the last step|{steps[-1]}")
         return steps
 
+    @model_validator(mode="after")
+    def _a_step_can_end(self) -> Self:
+        shortest, longest = format_duration(self.step_minimum), format_duration(self.step_timeout)
+        if self.step_timeout <= self.step_minimum:
+            raise ValueError(
+                f"step_timeout|be longer than step_minimum ({shortest}): no step could end "
+                f"otherwise|{longest}"
+            )
+        return self
+
 
 class Monitoring(Part):
     """What is watched once a model is live."""
@@ -143,6 +156,13 @@ class Monitoring(Part):
     """Fall below the champion's accepted level that matters."""
     run_length: int = Field(default=8000, ge=100)
     """Labels between two false accuracy alarms, on average."""
+
+    @field_validator("window")
+    @classmethod
+    def _window_holds_something(cls, window: timedelta) -> timedelta:
+        if window < SHORTEST_WINDOW:
+            raise ValueError(f"be {format_duration(SHORTEST_WINDOW)} or longer")
+        return window
 
     @model_validator(mode="after")
     def _k_of_n(self) -> Self:

@@ -86,20 +86,29 @@ REFUSED = [
     ("event_time", None, "event_time", "where the label has a delay"),
     ("metrics.primary", "mae", "metrics.primary", "one of accuracy"),
     ("metrics.others", ["auc"], "metrics.others[0]", "one of accuracy"),
+    ("metrics.others", ["brier", "f1", "brier"], "metrics.others[2]", "named once"),
     ("metrics.threshold", 1.5, "metrics.threshold", "less than 1"),
     ("gates.bounds", {"roc_auc": 60}, "gates.bounds.roc_auc", "between 0 and 1"),
     ("gates.bounds", {"rmse": 1}, "gates.bounds.rmse", "one of accuracy"),
+    ("gates.bounds", {"roc_auc": float("nan")}, "gates.bounds.roc_auc", "a finite number"),
     ("gates.confidence", 0.2, "gates.confidence", "greater than 0.5"),
     ("gates.minimum_rows", 0, "gates.minimum_rows", "1 or more"),
     ("slices", [{"feature": "age"}], "slices[0].feature", "be a feature"),
     ("slices", [{"feature": "income"}], "slices[0].bins", "give edges"),
     ("slices", [{"feature": "income", "bins": [2, 1]}], "slices[0].bins", "rise strictly"),
+    ("slices", [{"feature": "home"}, {"feature": "home"}], "slices[1].feature", "divide once"),
+    ("slices", [{"feature": "income", "bins": [1, float("nan")]}], "slices[0].bins[1]", "finite"),
     ("split", {"holdout": 0.6, "calibration": 0.6}, "split.calibration", "tenth of the rows"),
     ("trainer.build", "my trainer", "trainer.build", "dotted path"),
     ("trainer.seed", -1, "trainer.seed", "0 or more"),
     ("rollout", {"steps": [10, 5, 100]}, "rollout.steps[1]", "rise. Got 5 after 10"),
     ("rollout", {"steps": [10, 50]}, "rollout.steps[1]", "100, the last step"),
+    ("rollout", {"step_minimum": "30d"}, "rollout.step_timeout", "longer than step_minimum (30d)"),
+    ("rollout", {"step_timeout": "0s"}, "rollout.step_timeout", "longer than step_minimum (10m)"),
     ("monitoring", {"k": 4, "n": 3}, "monitoring.k", "at most n (3)"),
+    ("monitoring", {"window": "0d"}, "monitoring.window", "1s or longer"),
+    ("monitoring", {"floor": 55}, "monitoring.floor", "between 0 and 1, as roc_auc is"),
+    ("monitoring", {"floor": float("nan")}, "monitoring.floor", "a finite number"),
     ("retraining", {"schedule": "0 2 * *"}, "retraining.schedule", "five fields"),
     ("retraining", {"schedule": "0 25 * * *"}, "retraining.schedule", "hour between 0 and 23"),
     ("stream", "perhaps", "stream", "true or false"),
@@ -112,6 +121,37 @@ def test_a_bad_value_is_refused_naming_field_and_bound(
 ) -> None:
     found = problems(edited(path, value))
     assert any(p.startswith(f"{field} must ") and must in p for p in found), found
+
+
+def test_items_that_are_no_mapping_are_told_and_not_that_they_lack() -> None:
+    assert problems(edited("features", ["income", "home"])) == [
+        "features[0] must be a mapping of keys. Got 'income'.",
+        "features[1] must be a mapping of keys. Got 'home'.",
+    ]
+
+
+def test_a_key_like_no_other_is_told_what_there_is() -> None:
+    (found,) = problems(edited("colour", "red"))
+    assert found.startswith("colour must be a known key: name, description, task")
+
+
+def test_a_label_of_no_type_is_told_once() -> None:
+    assert problems(edited("label.positive", 1.5)) == [
+        "label.positive must be text, a whole number or true or false. Got 1.5."
+    ]
+
+
+def test_a_bound_says_which_values_a_metric_can_take() -> None:
+    spec = good() | {
+        "task": "regression",
+        "label": {"name": "defaulted", "delay": "30d"},
+        "metrics": {"primary": "r2"},
+        "gates": {"bounds": {"r2": 1.5, "mae": -1}},
+    }
+    assert sorted(problems(yaml.safe_dump(spec))) == [
+        "gates.bounds.mae must be 0 or more, as mae is. Got -1.0.",
+        "gates.bounds.r2 must be 1 or less, as r2 is. Got 1.5.",
+    ]
 
 
 def test_margin_and_tolerance_contradict_each_other() -> None:

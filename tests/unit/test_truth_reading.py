@@ -11,7 +11,6 @@ from heliotrope.domain.truth.cell import CellKey
 from heliotrope.domain.truth.documents import Folded, FoldedEstimate, Maturity, WindowTruth
 from heliotrope.domain.truth.plan import MISSING, WHOLE, TruthPlan
 from heliotrope.domain.truth.reading import maturity, windows
-from heliotrope.errors import SpecError
 from heliotrope.spec import parse_spec
 
 SPEC = """
@@ -117,8 +116,3 @@ def test_a_day_starts_at_midnight_and_a_week_on_monday() -> None:
     assert weekly.window_start(weekly.window_of(DAY)) == datetime(2026, 3, 2, tzinfo=UTC)
     old = datetime(1969, 7, 20, 20, 17, tzinfo=UTC)
     assert PLAN.window_start(PLAN.window_of(old)) == datetime(1969, 7, 20, tzinfo=UTC)
-
-
-def test_a_window_of_nothing_is_refused() -> None:
-    with pytest.raises(SpecError, match=r"monitoring\.window must be at least 1s"):
-        TruthPlan.of(parse_spec(SPEC.replace("window: 1d", "window: 0s")))

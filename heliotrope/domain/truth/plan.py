@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from heliotrope.domain.events import FEATURE_PREFIX
-from heliotrope.errors import Problem, SpecError
 from heliotrope.spec import Feature, FeatureType, ModelSpec
 from heliotrope.vocabulary import Task
 
@@ -23,7 +22,6 @@ MISSING = -1
 """Code of a slice whose feature is missing."""
 WHOLE = -1
 """Axis of a window's rows that are not cut into slices."""
-SHORTEST_WINDOW = timedelta(seconds=1)
 ORIGIN = datetime(1970, 1, 5, tzinfo=UTC)
 """Windows start a whole number of lengths from this Monday, so a week's starts on Monday and a
 day's at midnight, UTC."""
@@ -84,18 +82,9 @@ class TruthPlan:
 
     @classmethod
     def of(cls, spec: ModelSpec) -> "TruthPlan":
-        """The plan of a spec.
-
-        Raises:
-            SpecError: the monitoring window is shorter than a second.
-        """
+        """The plan of a spec."""
         from heliotrope.spec.metrics import METRICS
 
-        window = spec.monitoring.window
-        if window < SHORTEST_WINDOW:
-            raise SpecError(
-                spec.name, [Problem("monitoring.window", "be at least 1s", repr(str(window)))]
-            )
         by_name = {feature.name: feature for feature in spec.features}
         return cls(
             model=spec.name,
@@ -105,7 +94,7 @@ class TruthPlan:
             and spec.label.negative is None
             and spec.classes[0] == f"not {spec.classes[1]}",
             threshold=spec.threshold,
-            window_us=window // timedelta(microseconds=1),
+            window_us=spec.monitoring.window // timedelta(microseconds=1),
             axes=tuple(_axis(by_name[part.feature], part.bins) for part in spec.slices),
             metrics=spec.metrics.names,
             greater_is_better=METRICS[spec.metrics.primary].greater_is_better,
