@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from heliotrope.bootstrap import Platform
     from heliotrope.clock import Clock
     from heliotrope.service.controller import Duty, Lock
-    from heliotrope.service.decision_feed import AlertHandler
     from heliotrope.service.notifying import NotifyDuty
     from heliotrope.service.retraining_facts import RetrainingTools
     from heliotrope.service.tokens import TokenRing
@@ -37,27 +36,17 @@ class Parts:
     """Where each model's spec is, by name; its own trainer module is found there."""
 
 
-def alert_handlers(parts: Parts) -> "list[AlertHandler]":
-    """Who acts on alarms that Alertmanager tells; a line each."""
-    _ = parts
-    return []
-
-
 def controller_duties(parts: Parts) -> "list[Duty]":
     """All duties, in the order in which a tick runs them; a line each.
 
     The truth comes first, since the others judge on it, and people are told last.
     """
-    from heliotrope.service.decision_feed import AlertDuty
     from heliotrope.service.truth_duty import TruthDuty
 
-    models = [spec.name for spec in parts.specs]
-    logs = [*models, MODEL_PLATFORM]
     return [
         *(TruthDuty(spec, parts.books[spec.name], parts.board) for spec in parts.specs),
         *(_accuracy_duty(parts, spec) for spec in parts.specs),
         *(duty for spec in parts.specs for duty in _drift_duties(parts, spec)),
-        AlertDuty(parts.platform.state, logs, alert_handlers(parts)),
         *(_retraining_duty(parts, spec) for spec in parts.specs),
         *(_rollout_duty(parts, spec) for spec in parts.specs),
         parts.notify,

@@ -19,6 +19,8 @@ from heliotrope.telemetry import controller_metrics as metrics
 from heliotrope.telemetry.board import Board
 
 logger = logging.getLogger("heliotrope.controller")
+LONGEST_REASON = 300
+"""Characters of an unforeseen error that are shown; the log has all of them."""
 STANDBY_SECONDS = 0.5
 """Between two looks at whether the lock is free."""
 LATE_TICKS = 30
@@ -165,7 +167,7 @@ class Controller:
     def _tell(self, name: str, error: Exception) -> None:
         # A person's or a peer's doing is told in a line; anything else is a fault of ours.
         known_kind = isinstance(error, HeliotropeError)
-        reason = str(error) if known_kind else f"{type(error).__name__}: {error}"
+        reason = str(error) if known_kind else _first_line(error)
         known = self._failing.get(name)
         if known is not None and known.reason == reason:
             known.times += 1
@@ -181,3 +183,8 @@ class Controller:
         known = self._failing.pop(duty.name, None)
         if known is not None:
             logger.warning("%s works again, after %d failures.", duty.name, known.times)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {text[:LONGEST_REASON]}"

@@ -1,11 +1,8 @@
 """Follows the decision log: each entry is handed on at least once, in order, across restarts."""
 
-from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Protocol
 
-from heliotrope.domain.alarms import Alarm
-from heliotrope.domain.decisions import Decision, DecisionKind
+from heliotrope.domain.decisions import Decision
 from heliotrope.domain.document import Document
 from heliotrope.ports.state import Kept, Put, StateKind, StateStore
 
@@ -71,52 +68,3 @@ class DecisionFeed:
         self._state.apply(now, [put])
         self._kept = Kept(put.kind, put.model, put.key, text, revision + 1, now)
         self._read = True
-
-
-class AlertHandler(Protocol):
-    """Does something about alarms that were raised or are over."""
-
-    def heard(self, alarm: Alarm, now: datetime) -> None:
-        """One alarm turned; may be told twice after a crash, so it must be idempotent."""
-        ...
-
-
-class AlertDuty:
-    """Hands alarms to whoever acts on them, at least once each and in order.
-
-    Args:
-        state: holds the log.
-        models: whose logs are followed.
-        handlers: asked one after another; one that fails is asked again next tick.
-    """
-
-    name = "alerts"
-
-    def __init__(
-        self, state: StateStore, models: Sequence[str], handlers: Sequence[AlertHandler]
-    ) -> None:
-        self._feeds = [DecisionFeed(state, self.name, model) for model in models]
-        self._handlers = handlers
-
-    def run(self, now: datetime) -> None:
-        """Hand on what is new."""
-        for feed in self._feeds:
-            follow(feed, now, self._handle)
-
-    def _handle(self, decision: Decision, now: datetime) -> None:
-        if decision.kind is not DecisionKind.ALARM:
-            return
-        alarm = Alarm.model_validate(decision.evidence)
-        for handler in self._handlers:
-            handler.heard(alarm, now)
-
-
-def follow(feed: DecisionFeed, now: datetime, handle: Callable[[Decision, datetime], None]) -> None:
-    """Hand a feed's new entries on, and keep the place also when one fails."""
-    last = 0
-    try:
-        for decision in feed.fresh():
-            handle(decision, now)
-            last = decision.sequence
-    finally:
-        feed.done(last, now)

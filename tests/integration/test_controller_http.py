@@ -16,11 +16,10 @@ from heliotrope.adapters.web_files import WebFiles
 from heliotrope.clock import SystemClock
 from heliotrope.domain.alarms import Alarm
 from heliotrope.domain.decisions import DecisionKind, first_broken
-from heliotrope.errors import NotFoundError, UnavailableError
+from heliotrope.errors import NotFoundError
 from heliotrope.ports.state import StateKind
 from heliotrope.service.alerts import AlertIntake
 from heliotrope.service.controller import Controller
-from heliotrope.service.decision_feed import AlertDuty
 from heliotrope.service.tokens import TokenRing
 from heliotrope.telemetry import controller_metrics as metrics
 from heliotrope.telemetry.board import Board
@@ -40,20 +39,6 @@ class Mine:
 
     def release(self) -> None:
         """Nothing to give back."""
-
-
-class Ears:
-    """Somebody who acts on alarms; fails as often as told."""
-
-    def __init__(self, failures: int = 0) -> None:
-        self.failures = failures
-        self.alarms: list[tuple[str, bool]] = []
-
-    def heard(self, alarm: Alarm, now: datetime) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise UnavailableError("not now")
-        self.alarms.append((alarm.name, alarm.firing))
 
 
 def view(model: str) -> bytes:
@@ -204,21 +189,6 @@ def test_calls_at_the_same_time_lose_nothing(desk: Desk) -> None:
 
     desk.play(scenario)
     assert sorted(one.name for one in desk.alarms()) == ["A0", "A1", "A2", "A3"]
-
-
-def test_alarms_reach_who_acts_on_them_at_least_once_and_in_order(desk: Desk) -> None:
-    async def scenario(client: httpx.AsyncClient) -> None:
-        await client.post("/v1/alerts", json=call(alert(1), alert(2), alert(1, "resolved")))
-
-    desk.play(scenario)
-    ears = Ears(failures=1)
-    with pytest.raises(UnavailableError):
-        AlertDuty(desk.state, ["loans"], [ears]).run(NOW)
-    duty = AlertDuty(desk.state, ["loans"], [ears])
-    duty.run(NOW)
-    duty.run(NOW)
-    AlertDuty(desk.state, ["loans"], [ears]).run(NOW)
-    assert ears.alarms == [("A1", True), ("A2", True), ("A1", False)]
 
 
 def test_one_that_stands_by_takes_no_alerts(desk: Desk) -> None:

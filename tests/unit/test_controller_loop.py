@@ -115,6 +115,16 @@ def test_another_reason_is_told_again(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.records[0].exc_info
 
 
+def test_of_an_unforeseen_failure_pages_show_a_line_and_the_log_everything(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loop = controller(Work("truth", failing(ValueError("x" * 1000 + "\nthe rest"))))
+    loop.tick()
+    (shown,) = loop.matters
+    assert shown == "truth: ValueError: " + "x" * 300
+    assert "the rest" in caplog.text
+
+
 def test_duties_see_the_clock_whichever_way_it_jumps() -> None:
     hands, work = Hands(), Work("any")
     loop = controller(work)
