@@ -2,6 +2,7 @@
 
 import csv
 import io
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any
@@ -31,9 +32,12 @@ class UploadError(ValueError):
 def parse_upload(body: bytes, written: UploadFormat) -> Rows:
     """The rows of an upload, in order; a row that cannot be read is its refusal.
 
+    A byte order mark, which Windows' programs put before UTF-8 text, is no part of it.
+
     Raises:
         UploadError: nothing of it can be read.
     """
+    body = body.removeprefix(BOM_UTF8)
     if written is UploadFormat.JSON:
         return iter(_json(body))
     return _ndjson(body) if written is UploadFormat.NDJSON else _csv(body)
@@ -63,7 +67,7 @@ def _ndjson(body: bytes) -> Rows:
 
 def _csv(body: bytes) -> Rows:
     try:
-        text = body.decode("utf-8-sig")
+        text = body.decode()
     except UnicodeDecodeError as error:
         raise UploadError(f"the body must be UTF-8 text. Byte {error.start} is not.") from error
     lines = csv.reader(io.StringIO(text, newline=""), strict=True)

@@ -22,6 +22,8 @@ LONGEST_KEY = 512
 REFUSALS_SHOWN = 1000
 """Reasons an answer holds; the others are only counted."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = datetime(2262, 1, 1, tzinfo=UTC)
+# Later than this no reader that counts nanoseconds can follow, and Python none before the year 1.
 _MICROSECOND = timedelta(microseconds=1)
 _TRUTHS = {"true": "true", "false": "false", "1": "true", "0": "false"}
 
@@ -258,14 +260,20 @@ def _moment(value: object) -> int:
             moment = datetime.fromtimestamp(value, UTC)
         else:
             raise ValueError
-        return (moment - _EPOCH) // _MICROSECOND
     except LabelRefused:
         raise
     except (ValueError, OverflowError, OSError):
         raise LabelRefused(
             "happened_at",
-            f"happened_at must be ISO 8601 with a zone, or seconds since 1970. Got {show(value)}.",
+            "happened_at must be ISO 8601 text with a zone, or a JSON number of seconds since "
+            f"1970. Got {show(value)}.",
         ) from None
+    if not _EPOCH <= moment < _LAST:
+        raise LabelRefused(
+            "happened_at",
+            f"happened_at must be within {_EPOCH.year} to {_LAST.year - 1}. Got {show(value)}.",
+        )
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 @dataclass(frozen=True)

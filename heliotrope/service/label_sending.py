@@ -2,11 +2,14 @@
 
 import random
 import time
-from collections import Counter
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import IO, Any, Protocol
+
+import orjson
 
 from heliotrope.domain.label_formats import UploadFormat
 from heliotrope.errors import HeliotropeError, NotFoundError, UnavailableError, UsageError
@@ -70,7 +73,6 @@ def send_labels(
         UnavailableError: the collector does not answer, after several attempts.
     """
     sent, first = Sent(), 0
-    kinds: Counter[str] = Counter()
     for number, (body, rows) in enumerate(uploads(source, UploadFormat(written))):
         key = sha256(f"{number}:{model}:".encode() + sha256(body).digest()).hexdigest()
         value = _answered(client, body, written, model, key)
@@ -79,18 +81,19 @@ def send_labels(
         sent.duplicates += value["accepted"] if value["duplicate"] else 0
         for refusal in value["refusals"]:
             text = f"row {first + refusal['row'] + 1}: {refusal['reason']}"
-            kinds[refusal["reason"]] += 1
             if len(sent.reasons) < SHOWN:
                 sent.reasons.append(text)
                 show(text)
         first += rows
+    if sent.refused > len(sent.reasons):
+        show(f"... and {sent.refused - len(sent.reasons):,} more.")
     return sent
 
 
 def uploads(source: IO[bytes], written: UploadFormat) -> Iterator[tuple[bytes, int]]:
     """Cut a file into uploads at row borders: body and rows of each."""
     if written is UploadFormat.JSON:
-        yield source.read(), 0
+        yield from _lists(source.read())
         return
     header = source.readline() if written is UploadFormat.CSV else b""
     lines: list[bytes] = []
@@ -109,6 +112,21 @@ def uploads(source: IO[bytes], written: UploadFormat) -> Iterator[tuple[bytes, i
             lines, size, rows = [], len(header), 0
     if lines or header:
         yield header + b"".join(lines), rows
+
+
+def _lists(body: bytes) -> Iterator[tuple[bytes, int]]:
+    rows: Any = None
+    if len(body) > UPLOAD_BYTES:
+        # What is no JSON goes as it is: the collector says what is wrong with it.
+        with suppress(orjson.JSONDecodeError):
+            rows = orjson.loads(body.removeprefix(BOM_UTF8))
+    if not isinstance(rows, list):
+        yield body, 0
+        return
+    some = max(1, len(rows) * UPLOAD_BYTES // len(body))
+    for at in range(0, len(rows), some):
+        part = rows[at : at + some]
+        yield orjson.dumps(part), len(part)
 
 
 def _answered(

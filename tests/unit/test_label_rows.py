@@ -117,6 +117,16 @@ def judged(body: bytes, written: UploadFormat, model: str | None = "m") -> Judge
             "time zone",
         ),
         (b'{"prediction_id":"a/0","label":"late","happened_at":1e300}', "happened_at", "ISO"),
+        (
+            b'{"prediction_id":"a/0","label":"late","happened_at":"0001-01-01T00:00:00+14:00"}',
+            "happened_at",
+            "within 1970 to 2261",
+        ),
+        (
+            b'{"prediction_id":"a/0","label":"late","happened_at":"2999-01-01T00:00:00Z"}',
+            "happened_at",
+            "within 1970 to 2261",
+        ),
         (b"7", "malformed", "an object"),
         (b"{", "malformed", "one JSON object"),
     ],
@@ -144,6 +154,20 @@ def test_all_formats_give_the_same_rows() -> None:
     ]
     assert found[0] == found[1] == found[2]
     assert found[0].happened_at_us == [1767323045000000, None]
+
+
+@pytest.mark.parametrize(
+    ("body", "written"),
+    [
+        (b'{"prediction_id":"a/0","label":"late"}', UploadFormat.JSON),
+        (b'{"prediction_id":"a/0","label":"late"}\n', UploadFormat.NDJSON),
+        (b"prediction_id,label\na/0,late\n", UploadFormat.CSV),
+    ],
+)
+def test_a_byte_order_mark_is_no_part_of_the_first_row(body: bytes, written: UploadFormat) -> None:
+    found = judged(b"\xef\xbb\xbf" + body, written)
+    assert found.refusals == []
+    assert found.accepted["m"].prediction_ids == ["a/0"]
 
 
 def test_rows_may_name_their_own_models() -> None:

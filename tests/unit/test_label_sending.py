@@ -1,6 +1,7 @@
 """Sending a file of labels: cut at row borders, again after trouble, rows named by the file."""
 
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,6 +83,30 @@ def test_a_refused_row_is_named_by_its_place_in_the_file() -> None:
     assert (sent.accepted, sent.refused) == (99, 1)
     assert shown == sent.reasons
     assert shown[0].startswith("row 77: label must be one of no, yes")
+
+
+def test_of_many_refused_rows_some_are_named_and_the_others_counted() -> None:
+    shown: list[str] = []
+    body = b"prediction_id,label\n" + b"a/0,maybe\n" * 45
+    sent = send_labels(io.BytesIO(body), UploadFormat.CSV, "loans", Client(), shown.append)
+    assert sent.refused == 45
+    assert len(sent.reasons) == 20
+    assert shown == [*sent.reasons, "... and 25 more."]
+
+
+def test_a_list_that_is_longer_than_an_upload_is_sent_in_parts() -> None:
+    rows = [{"prediction_id": f"r{n}/0", "label": "maybe" if n == 37 else "yes"} for n in range(60)]
+    body = b"\xef\xbb\xbf" + json.dumps(rows).encode()
+    client, shown = Client(), []
+    sent = send_labels(io.BytesIO(body), UploadFormat.JSON, "loans", client, shown.append)
+    assert (sent.accepted, sent.refused) == (59, 1)
+    assert len(client.seen) > 5
+    assert shown[0].startswith("row 38: label must be")
+
+
+def test_a_long_file_that_is_no_list_is_sent_as_it_is_to_be_told_what_is_wrong() -> None:
+    body = b'[{"prediction_id": "a/0",' + b" " * 300
+    assert list(uploads(io.BytesIO(body), UploadFormat.JSON)) == [(body, 0)]
 
 
 @pytest.mark.parametrize("failure", [None, Reply(503, {}), Reply(429, {}, 0.0)])
