@@ -18,7 +18,7 @@ LOG = "log"
 """As `--history`: the platform's own log."""
 
 
-def open_history(platform: "Platform", spec: "ModelSpec", name: str, now: "datetime") -> "History":
+def open_history(platform: "Platform", spec: "ModelSpec", name: str) -> "History":
     """A history by name: a file or table, or the platform's own log.
 
     Raises:
@@ -31,7 +31,7 @@ def open_history(platform: "Platform", spec: "ModelSpec", name: str, now: "datet
     from heliotrope.spec import Source
 
     if name == LOG:
-        return logged_history(platform.reader, platform.outcomes, spec, now)
+        return logged_history(platform.reader, platform.outcomes, spec)
     try:
         source = Source(path=name)
     except ValidationError:

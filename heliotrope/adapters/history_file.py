@@ -9,27 +9,37 @@ import pyarrow as pa
 from heliotrope.adapters.outcome_arrays import feature_types
 from heliotrope.domain.backtest.history import FROM_LOG, History
 from heliotrope.domain.casting import TypedColumn, typed_columns
+from heliotrope.domain.checks.label import label_values
 from heliotrope.domain.drift.window import matrix_of, window_of_table
-from heliotrope.domain.statistics import label_code, require_columns, rules
+from heliotrope.domain.quality import Level
+from heliotrope.domain.statistics import (
+    label_code,
+    label_rules,
+    require_columns,
+    rules,
+    value_counts,
+)
 from heliotrope.errors import DataFault, UsageError
 from heliotrope.ports import SourceReader
 from heliotrope.ports.outcomes import OutcomeReader
 from heliotrope.spec import ModelSpec, Source
-from heliotrope.vocabulary import Role
+from heliotrope.vocabulary import Role, Task
 
+_EVER = (datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC))
 _ROW, _AT, _LABEL, _FINE, _BAD = "_row", "_at", "_code", "_fine", "_bad"
 
 
 def read_history(reader: SourceReader, spec: ModelSpec, source: Source) -> History:
     """Rows of a source in the order in which they stand, which must be that of time.
 
-    Rows that a predictor would refuse are left out and counted; a row without a label is answered
-    and never judged. Labels come `label.delay` after their rows.
+    Rows that a predictor would refuse are left out and counted; a row without a label, or with one
+    beyond `label.min` or `label.max`, is answered and never judged. Labels come `label.delay` after
+    their rows.
 
     Raises:
         NotFoundError: nothing is there.
-        DataFault: it cannot be read, lacks a column, holds no label or a value of another kind, or
-            its rows are not in the order of time.
+        DataFault: it cannot be read, lacks a column, holds no label, a label of no class or of one
+            class only, or a value of another kind, or its rows are not in the order of time.
         UsageError: the spec names no event time.
     """
     where = f"history {source.path}"
@@ -38,14 +48,16 @@ def read_history(reader: SourceReader, spec: ModelSpec, source: Source) -> Histo
         require_columns(table.columns, spec, where)
         columns = typed_columns(table, spec)
         found = _rows(table, spec, columns)
-    _require_readable(found, columns, where)
+        _require_readable(found, columns, where)
+        _require_classes(table, spec, columns, where)
     return _history(spec, found, where)
 
 
-def logged_history(
-    reader: SourceReader, outcomes: OutcomeReader, spec: ModelSpec, now: datetime
-) -> History:
+def logged_history(reader: SourceReader, outcomes: OutcomeReader, spec: ModelSpec) -> History:
     """What the platform answered, as its labels came; before it, the rows of the spec's source.
+
+    All of it is read, whatever this process' clock says: the platform's may be a simulated one that
+    is ahead of it.
 
     Raises:
         DataFault: nothing was logged, or no label came.
@@ -53,8 +65,7 @@ def logged_history(
         NotFoundError: the spec's source is not there.
     """
     _require_time(spec)
-    far = datetime(1970, 1, 1, tzinfo=UTC)
-    found = outcomes.window(spec, far, now)
+    found = outcomes.window(spec, *_EVER)
     live = found.role != str(Role.SHADOW)
     _, first = np.unique(found.prediction_id[live].astype(str), return_index=True)
     rows = np.flatnonzero(live)[np.sort(first)]
@@ -88,9 +99,11 @@ def _rows(table: Any, spec: ModelSpec, columns: list[TypedColumn]) -> pa.Table:
     for feature in spec.features:
         for broken in rules(typed, feature).values():
             fine = ~broken if fine is None else fine & ~broken
-    marked = typed.mutate(
-        **{_FINE: ibis.literal(True) if fine is None else fine, _LABEL: label_code(typed, spec)}
-    )
+    label = label_code(typed, spec)
+    outside = label_rules(typed, spec).get("label_out_of_bounds")
+    if outside is not None:
+        label = outside.ifelse(ibis.null(label.type()), label)
+    marked = typed.mutate(**{_FINE: ibis.literal(True) if fine is None else fine, _LABEL: label})
     kept = marked.select(
         *spec.feature_names, _FINE, _ROW, *bad,
         **{_AT: marked[str(spec.event_time)].cast("timestamp('UTC', 6)"),
@@ -108,6 +121,21 @@ def _require_readable(found: pa.Table, columns: list[TypedColumn], where: str) -
                 f"{int(bad.sum()):,} of {len(bad):,} rows are not, the first is row "
                 f"{int(np.argmax(bad)) + 1:,}."
             )
+
+
+def _require_classes(table: Any, spec: ModelSpec, columns: list[TypedColumn], where: str) -> None:
+    """What no training would accept is named before anything is played."""
+    name = spec.label.name
+    stored = next(column.value for column in columns if column.name == name)
+    told = table.select(**{name: stored}).filter(lambda row: row[name].notnull())
+    values = [] if spec.task is Task.REGRESSION else value_counts(told, name)
+    unknown = int(
+        told.filter(label_rules(told, spec)["label_unknown"]).count().to_pyarrow().as_py()
+    )
+    findings = label_values(spec, values, unknown, ())
+    fatal = [one.message for one in findings if one.level is Level.FATAL]
+    if fatal:
+        raise DataFault(f"{where}: {' '.join(fatal)}")
 
 
 def _history(spec: ModelSpec, found: pa.Table, where: str) -> History:

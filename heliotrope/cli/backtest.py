@@ -56,12 +56,9 @@ def backtest(
     (knows when the world changed). Alarms, delays, trainings, promotions, and how right users were
     answered are tabulated. Nothing of the platform is touched.
     """
-    import os
-
     from heliotrope.backtest_parts import backtest_worlds, open_history
     from heliotrope.bootstrap import platform
     from heliotrope.cli.backtest_view import BacktestView
-    from heliotrope.clock import clock_of
     from heliotrope.domain.backtest.policy import PolicyKind, references, settings
     from heliotrope.service.backtest_comparing import Question, compare
     from heliotrope.spec import load_spec
@@ -73,7 +70,7 @@ def backtest(
         beside = [policy for policy in beside if policy.kind is PolicyKind.NEVER]
     with BacktestView(quiet=json_output) as view:
         view.reading(history)
-        rows = open_history(platform(), spec, history, clock_of(os.environ).now())
+        rows = open_history(platform(), spec, history)
         span = _span(spec, rows.first, rows.last, start, tick)
         changes = tuple(sorted(_utc(at) for at in change)) if change else None
         asked = Question(spec, policies, beside, span, changes)

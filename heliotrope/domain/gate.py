@@ -11,7 +11,7 @@ from heliotrope.domain.document import Document
 from heliotrope.domain.evaluation import Difference, Evaluation, SliceScore
 from heliotrope.spec import Gates, ModelSpec
 from heliotrope.spec.metrics import METRICS
-from heliotrope.vocabulary import SEVERITY, Verdict, worst
+from heliotrope.vocabulary import SEVERITY, Task, Verdict, worst
 
 CONSTANT_IS_PERFECT = frozenset({"calibration_error"})
 """Metrics that a constant wins by construction, so that no baseline is asked for."""
@@ -232,10 +232,15 @@ def _baselines(spec: ModelSpec, evaluation: Evaluation) -> list[Reason]:
         text = "not compared with the trivial baselines (gates.beat_baselines: false)"
         return [Reason(check="baseline", verdict=Verdict.PASS, text=text)]
     names = ["majority", *(["persistence"] if spec.stream else [])]
-    return [_baseline(evaluation, name) for name in names]
+    return [_baseline(evaluation, name, _called(spec, name)) for name in names]
 
 
-def _baseline(evaluation: Evaluation, name: str) -> Reason:
+def _called(spec: ModelSpec, name: str) -> str:
+    """As people call a baseline: where numbers are predicted there is no majority."""
+    return "mean" if name == "majority" and spec.task is Task.REGRESSION else name
+
+
+def _baseline(evaluation: Evaluation, name: str, called: str) -> Reason:
     metric = evaluation.primary
     gap = evaluation.baseline_differences.get(name)
     theirs = evaluation.baselines.get(name, {}).get(metric)
@@ -244,7 +249,7 @@ def _baseline(evaluation: Evaluation, name: str) -> Reason:
         return Reason(check="baseline", verdict=Verdict.PASS, text=text)
     if gap is None or not _finite(gap.value, gap.low, gap.high):
         got = "was not computed" if gap is None else f"is undefined: {_show(gap)}"
-        text = f"the {metric} difference to the {name} baseline {got}"
+        text = f"the {metric} difference to the {called} baseline {got}"
         return Reason(check="baseline", verdict=Verdict.ERROR, text=text)
     scored = f" ({theirs.value:.4f})" if theirs else ""
     if gap.low > 0:
@@ -253,7 +258,7 @@ def _baseline(evaluation: Evaluation, name: str) -> Reason:
         verdict, word = Verdict.FAIL, "does not beat"
     else:
         verdict, word = Verdict.HOLD, "is not shown to beat"
-    text = f"{metric} {word} the {name} baseline{scored}: difference {_show(gap)}"
+    text = f"{metric} {word} the {called} baseline{scored}: difference {_show(gap)}"
     if verdict is Verdict.HOLD:
         text += f"; {_rows_needed(gap, 0.0, evaluation.rows)}"
     return Reason(check="baseline", verdict=verdict, text=text)

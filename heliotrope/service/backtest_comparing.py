@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+import numpy as np
+
 from heliotrope.domain.backtest import judging
 from heliotrope.domain.backtest.history import History, moment, stamp
 from heliotrope.domain.backtest.policy import Policy, PolicyKind
 from heliotrope.domain.backtest.report import BacktestReport, DayPoint, PolicyResult
-from heliotrope.errors import UsageError
+from heliotrope.errors import DataFault, UsageError
 from heliotrope.service.backtest import Played, Span, play
 from heliotrope.service.backtest_measuring import level_of, measured
 from heliotrope.service.backtest_oracle import OracleWorld, play_oracle
@@ -89,11 +91,18 @@ def compare(asked: Question, history: History, make: MakeWorld, watcher: Watcher
     The model that is left as it was comes first, since hindsight takes the changes from it.
 
     Raises:
+        DataFault: no row of the simulation has a label.
         NotAccepted: the first model did not pass its own gate.
         UsageError: a spec's trainer is wrong.
     """
     inside = (history.at > stamp(asked.span.start)) & (history.at <= stamp(asked.span.end))
-    rows = int(inside.sum())
+    rows, unlabelled = int(inside.sum()), int(np.isnan(history.label[inside]).sum())
+    if rows == unlabelled:
+        raise DataFault(
+            f"{history.source} must have labels after the start, "
+            f"{asked.span.start:%Y-%m-%d %H:%M}, or nothing can be judged. None of the {rows:,} "
+            "rows since then has one."
+        )
     never = next(p for p in asked.references if p.kind is PolicyKind.NEVER)
     base, seen = _played(never, asked, history, make, watcher, rows, ())
     changes = asked.changes if asked.changes is not None else judging.changes_seen(seen)
@@ -114,6 +123,7 @@ def compare(asked: Question, history: History, make: MakeWorld, watcher: Watcher
         primary=spec.metrics.primary,
         source=history.source,
         rows=rows,
+        unlabelled=unlabelled,
         trained_on=base.trained_on,
         refused=history.refused,
         start=asked.span.start,

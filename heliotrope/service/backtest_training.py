@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from heliotrope.domain.backtest.table import span
 from heliotrope.domain.gate import judge
 from heliotrope.domain.lineage import CodeIdentity
 from heliotrope.domain.quality import QualityReport
@@ -145,7 +146,8 @@ class BacktestTraining:
         if ref.rows < spec.validation.minimum_rows:
             raise DataFault(
                 f"there must be {spec.validation.minimum_rows:,} final rows to train on "
-                f"(validation.minimum_rows). Got {ref.rows:,} at {now:%Y-%m-%d %H:%M}."
+                f"(validation.minimum_rows); a row is final once its label has come and its age is "
+                f"label.delay, {span(spec.label.delay)}. Got {ref.rows:,} at {now:%Y-%m-%d %H:%M}."
             )
         data = place.rows_of(ref, spec)
         folder, record = self.shelf.trained(spec, ref, data, changed_at)

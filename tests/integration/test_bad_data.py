@@ -220,7 +220,7 @@ def test_the_label_is_mature_exactly_when_its_delay_is_over(desk: Desk) -> None:
         ("key_repeated", "id", change("id", "k7", slice(8, 10)), "'k7' on 3 rows"),
         ("key_missing", "id", change("id", None, slice(8, 10)), "2 rows have none"),
         ("single_class", "y", change("y", 0), "No row is '1'"),
-        ("single_class", "y", change("y", 1), "All rows are '1' on 2,000 rows"),
+        ("single_class", "y", change("y", 1), "Got only '1' on 2,000 rows"),
         ("label_unknown", "y", change("y", 2, slice(0, 5)), "3 different values"),
         ("all_null", "income", change("income", None), "All 2,000 rows are missing"),
         ("null", "age", change("age", None, slice(3, 4)), "have a value .* 1 of 2,000"),

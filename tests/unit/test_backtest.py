@@ -1,11 +1,14 @@
 """What a backtest is asked, and how it is judged, as pure functions."""
 
+import io
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
+from heliotrope.cli.backtest_view import tables
 from heliotrope.domain.backtest.history import (
     History,
     answers_of,
@@ -25,7 +28,8 @@ from heliotrope.domain.backtest.judging import (
     recovered,
 )
 from heliotrope.domain.backtest.policy import MOST, PolicyKind, references, settings
-from heliotrope.domain.backtest.report import AlarmEpisode, DayPoint
+from heliotrope.domain.backtest.report import AlarmEpisode, BacktestReport, DayPoint
+from heliotrope.domain.backtest.table import notes
 from heliotrope.domain.decisions import Decision, DecisionKind
 from heliotrope.errors import SpecError, UsageError
 from heliotrope.service.backtest import Span, default_tick
@@ -279,3 +283,44 @@ def test_an_oracle_trains_when_so_many_rows_since_the_change_are_final() -> None
     assert len(times) == sum(size <= 690 for size in SIZES)
     # The 300th row since then is the last of the thirtieth day, and final a day later.
     assert times[0] == moment(past.at[309]) + DAY
+
+
+COLUMNS = ["policy", "called after", "mae after the change"]
+CELLS = [
+    ["as the spec says", "1.5 d, 251 labels", "4.6352"],
+    ["never", "not called", "11.1458"],
+    ["monitoring.run_length=30000, retraining.memory_rows=[500, 900]", "2 d, 300 labels", "5.0"],
+]
+
+
+def drawn(width: int) -> tuple[str, int]:
+    """What is printed on a terminal so wide, and how many tables it takes."""
+    console = Console(width=width, record=True, file=io.StringIO())
+    made = tables(COLUMNS, CELLS, width)
+    for one in made:
+        console.print(one)
+    return console.export_text(), len(made)
+
+
+@pytest.mark.parametrize(("width", "tables_made"), [(140, 1), (80, 1), (60, 2), (44, 3)])
+def test_no_figure_is_broken_on_a_narrow_terminal(width: int, tables_made: int) -> None:
+    text, made = drawn(width)
+    assert made == tables_made
+    assert max(map(len, text.splitlines())) <= width
+    for figure in ("4.6352", "11.1458", "1.5 d, 251", "not called", "never"):
+        assert figure in text
+    # A line a policy where there is room, else a line a heading.
+    assert any("never" in line and "11.1458" in line for line in text.splitlines()) == (width > 100)
+
+
+def test_a_metric_of_which_less_is_better_is_missed_above_its_level() -> None:
+    given = {
+        "model": "m", "source": "rows", "rows": 9, "unlabelled": 2, "trained_on": 5, "refused": 0,
+        "start": T0, "end": T0 + DAY, "tick": DAY, "seed": 1, "labels_come": "late",
+        "accepted": 1.0, "fall": 0.5, "changes": (), "judged_by": "hindsight", "policies": (),
+    }  # fmt: skip
+    less = " ".join(notes(BacktestReport(primary="mae", **given)))
+    more = " ".join(notes(BacktestReport(primary="accuracy", **given)))
+    assert "mae lies more than 0.5 above the accepted level" in less
+    assert "accuracy lies more than 0.5 below the accepted level" in more
+    assert "2 of the rows never got a label that counts" in less

@@ -8,6 +8,7 @@ from heliotrope.adapters.reports.rendering import cell, render
 from heliotrope.domain.backtest.policy import PolicyKind
 from heliotrope.domain.backtest.report import BacktestReport, PolicyResult
 from heliotrope.domain.backtest.table import columns, notes, row
+from heliotrope.spec.metrics import METRICS
 
 _SIZE = (10.0, 4.2)
 _SETTINGS = ("#6d3fa8", "#2563c9", "#c2570c", "#0f766e", "#a16207", "#b3261e")
@@ -66,7 +67,7 @@ def _drawn(report: BacktestReport) -> str:
 def _lines(axes: Any, report: BacktestReport) -> None:
     for change in report.changes:
         axes.axvline(change, color="#b3261e", lw=1, alpha=0.6)
-    axes.axhline(report.accepted, color="#1f7a4d", lw=0.8, ls=(0, (1, 3)))
+    axes.axhline(report.accepted, color="#1f7a4d", lw=0.8, ls=(0, (1, 3)), label="accepted")
     places = iter(range(len(report.policies)))
     for result in report.policies:
         colour, style = _look(result, places)
@@ -75,9 +76,12 @@ def _lines(axes: Any, report: BacktestReport) -> None:
             [point.start for point in shown], [point.value for point in shown],
             color=colour, ls=style, lw=1.6, label=result.name,
         )  # fmt: skip
-    axes.set(title=f"{report.primary} by window, all labels known", xlabel="", ylabel="")
+    better = "more" if METRICS[report.primary].greater_is_better else "less"
+    title = f"{report.primary} by window, all labels known ({better} is better)"
+    axes.set(title=title, xlabel="", ylabel="")
     axes.tick_params(axis="x", rotation=20)
-    axes.legend(loc="lower left", fontsize=8)
+    # Beside the lines no corner is free: where a metric is good depends on the metric.
+    axes.figure.legend(loc="outside lower center", ncols=4, fontsize=8)
 
 
 def _look(result: PolicyResult, places: Any) -> tuple[str, str]:

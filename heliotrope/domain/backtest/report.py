@@ -111,6 +111,8 @@ class BacktestReport(Document):
     source: str
     rows: int
     """Of the simulation; those before it trained the first model."""
+    unlabelled: int
+    """Of these, the ones whose label never came: answered, and never judged."""
     trained_on: int
     refused: int
     start: datetime

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from heliotrope.domain.backtest.policy import PolicyKind
 from heliotrope.domain.backtest.report import BacktestReport, Detection, PolicyResult
+from heliotrope.spec.metrics import METRICS
 
 NOTHING = "–"
 
@@ -77,6 +78,7 @@ def _number(value: float) -> str:
 
 def notes(report: BacktestReport) -> list[str]:
     """What must be known to read the table."""
+    worse = "below" if METRICS[report.primary].greater_is_better else "above"
     said = [
         f"{report.rows:,} rows of {report.source}, {report.start:%Y-%m-%d %H:%M} to "
         f"{report.end:%Y-%m-%d %H:%M} UTC, in steps of {span(report.tick)}; the first model learnt "
@@ -84,11 +86,16 @@ def notes(report: BacktestReport) -> list[str]:
         f"{report.accepted:.4f}.",
         f"Labels come {report.labels_come}.",
         _changes(report),
-        f"A window is missed where {report.primary} lies further than {report.fall:g} beyond the "
-        "accepted level, and beyond what chance allows. All windows are measured with every label "
+        f"A window is missed where {report.primary} lies more than {report.fall:g} {worse} the "
+        "accepted level, and further than chance allows. All windows are measured with every label "
         "that ever came; no policy saw a label before it came.",
         "Versions are taken to be healthy and equally quick; a training takes no simulated time.",
     ]
+    if report.unlabelled:
+        said.append(
+            f"{report.unlabelled:,} of the rows never got a label that counts; they were answered "
+            "and are not judged."
+        )
     if report.refused:
         said.append(f"{report.refused:,} rows that a predictor would refuse were left out.")
     return said

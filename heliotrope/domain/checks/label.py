@@ -60,7 +60,7 @@ def label_values(
     if len(named) == 1 and not findings:
         findings.append(_finding(
             "single_class", label,
-            f"label {label} must have more than one class. All rows are {_counted(named)}.",
+            f"label {label} must have more than one class. Got only {_counted(named)}.",
         ))  # fmt: skip
     if spec.task is Task.MULTICLASS and len(named) > 1:
         findings += [
