@@ -23,7 +23,11 @@ def show(state: PlatformState) -> None:
 
 
 def _page(state: PlatformState) -> Group:
-    table = Table("process", "state", "address", "restarts", "message", box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD)
+    for heading in ("process", "state", "address", "restarts"):
+        # An address that is cut is of no use; the message has the room that is left.
+        table.add_column(heading, no_wrap=True)
+    table.add_column("message", overflow="fold")
     for child in state.children:
         shown = Text(child.state, style=_STYLE.get(child.state, ""))
         table.add_row(child.name, shown, child.url or "", str(child.restarts), child.message)

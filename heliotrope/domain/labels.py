@@ -22,8 +22,8 @@ LONGEST_KEY = 512
 REFUSALS_SHOWN = 1000
 """Reasons an answer holds; the others are only counted."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Later ones no reader that counts nanoseconds can follow.
 _LAST = datetime(2262, 1, 1, tzinfo=UTC)
-# Later than this no reader that counts nanoseconds can follow, and Python none before the year 1.
 _MICROSECOND = timedelta(microseconds=1)
 _TRUTHS = {"true": "true", "false": "false", "1": "true", "0": "false"}
 

@@ -177,7 +177,7 @@ class Supervisor:
     def _model(self, model: str) -> ModelStatus:
         observed = self._revisions.observed.get(model)
         waiting = (
-            [f"{one.version}: {one.message}" for one in observed.revisions if one.message]
+            [f"version {one.version}: {one.message}" for one in observed.revisions if one.message]
             if observed
             else []
         )
