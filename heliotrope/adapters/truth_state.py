@@ -8,7 +8,7 @@ twice. Readers see the last finished tick (write-ahead log).
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,15 @@ from heliotrope.domain.truth.cell import Cell, CellKey
 from heliotrope.domain.truth.documents import Folded
 from heliotrope.domain.truth.feed import TruthChanges, TruthMark
 from heliotrope.domain.truth.plan import TruthPlan
-from heliotrope.errors import ConflictError
+from heliotrope.errors import ConflictError, UnavailableError
 
 _WAIT_SECONDS = 5.0
 _CACHE_KIB = 64 * 1024
+_PRIMARY = 0xFF
+"""Of SQLite's extended error codes, the part that says what kind it is."""
+_DISK_SAYS_NO = (
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN,
+)  # fmt: skip
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS cells (
@@ -85,14 +90,19 @@ class TruthState:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self._path, timeout=_WAIT_SECONDS, isolation_level=None)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-            yield connection
-        finally:
-            connection.close()
+            connection = sqlite3.connect(self._path, timeout=_WAIT_SECONDS, isolation_level=None)
+            with closing(connection):
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+                yield connection
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & _PRIMARY not in _DISK_SAYS_NO:
+                raise
+            raise UnavailableError(
+                f"The truth's state {self._path} must take writes and reads. Got: {error}."
+            ) from error
 
     @contextmanager
     def transaction(self, plan: TruthPlan) -> Iterator[TruthTransaction]:
@@ -102,6 +112,7 @@ class TruthState:
 
         Raises:
             ConflictError: another process is ticking.
+            UnavailableError: the disk is full, read-only or broken.
         """
         with self._open() as connection:
             try:

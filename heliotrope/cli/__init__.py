@@ -1,5 +1,6 @@
 """The `heliotrope` command. Each module here registers its own commands; all are thin."""
 
+import errno
 import signal
 import sys
 from collections.abc import Callable
@@ -40,6 +41,9 @@ from heliotrope.cli import (
 from heliotrope.errors import HeliotropeError
 
 INTERRUPTED = 130
+_DISK_SAYS_NO = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+)
 _MODULES = (
     *(demo, up, platform),
     *(init, spec, train, models, explain, reproduce, serve, predict, spool, mlflow_ui, generate),
@@ -100,6 +104,13 @@ def run_cli(app: Callable[..., object]) -> int:
     except HeliotropeError as error:
         typer.echo(f"Error: {error}", err=True)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in _DISK_SAYS_NO:
+            raise
+        # A person can mend their disk; where in our code it failed tells them nothing.
+        what = error.filename or "The disk that holds the home folder"
+        typer.echo(f"Error: {what} must take reads and writes. Got: {error.strerror}.", err=True)
+        return HeliotropeError.exit_code
     except TyperException as error:
         typer.echo(f"Error: {error.format_message()}", err=True)
         return error.exit_code
