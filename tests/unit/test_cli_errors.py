@@ -34,9 +34,9 @@ def test_a_disk_that_takes_nothing_is_told_in_one_line(
     number: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert raising(OSError(number, os.strerror(number), "/home/me/.heliotrope/x.db")) == 1
-    said = capsys.readouterr().err
-    assert (
-        said == f"Error: /home/me/.heliotrope/x.db must be writable. Got: {os.strerror(number)}.\n"
+    assert capsys.readouterr().err == (
+        "Error: /home/me/.heliotrope/x.db must take reads and writes. "
+        f"Got: {os.strerror(number)}.\n"
     )
 
 
