@@ -5,6 +5,7 @@ all; with slices it has half, and each feature that cuts the model into slices a
 other half.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -32,6 +33,8 @@ from heliotrope.domain.truth.plan import TruthPlan
 from heliotrope.spec import ModelSpec
 
 WHOLE = ""
+_NORMAL_95 = 1.96
+"""Half the width of a 95% interval, in standard errors."""
 SLICE_ROWS = 200
 """Labelled rows behind the accepted level of a slice, at least."""
 
@@ -133,7 +136,7 @@ def _fall(
 ) -> AccuracyState:  # fmt: skip
     watch = state.falls.get(name)
     if watch is None:
-        base = _accepted_base(kind, name, accepted)
+        base = _accepted_base(kind, name, accepted, state.scale or 1.0)
         known = state.bases.get(name)
         if base is None and known is not None and known.rows >= _needed(spec, name):
             base = known
@@ -150,15 +153,30 @@ def _needed(spec: ModelSpec, name: str) -> int:
     return BASE_ROWS if name == WHOLE else max(SLICE_ROWS, spec.gates.slice_minimum_rows)
 
 
-def _accepted_base(kind: LossKind, name: str, accepted: AcceptedLevel | None) -> LossBase | None:
-    if name != WHOLE or kind is not LossKind.ERROR or accepted is None:
+def _accepted_base(
+    kind: LossKind, name: str, accepted: AcceptedLevel | None, scale: float
+) -> LossBase | None:
+    """What the holdout showed, where the accepted metric is a mean of the losses that are watched.
+
+    A level that is learnt from outcomes instead takes a world that changed meanwhile for well.
+    """
+    if name != WHOLE or accepted is None or accepted.rows < 1:
         return None
-    if accepted.metric != "accuracy" or accepted.rows < 1:
+    rows, source = accepted.rows, f"the holdout of version {accepted.version}"
+    if kind is LossKind.ERROR and accepted.metric == "accuracy":
+        # However few its rows were: the charts allow for that.
+        errors = (1 - accepted.value) * rows
+        return LossBase(rows=rows, total=errors, squares=errors, source=source)
+    mean, width = accepted.value / scale, (accepted.high - accepted.low) / scale
+    if kind is not LossKind.SCALED or accepted.metric != "mae" or not math.isfinite(width):
         return None
-    # However few its rows were: the charts allow for that.
-    errors = (1 - accepted.value) * accepted.rows
-    source = f"the holdout of version {accepted.version}"
-    return LossBase(rows=accepted.rows, total=errors, squares=errors, source=source)
+    if not 0 < mean < 1:
+        return None
+    # Of a row, from the interval of the mean.
+    variance = (width / (2 * _NORMAL_95)) ** 2 * rows
+    return LossBase(
+        rows=rows, total=mean * rows, squares=(mean**2 + variance) * rows, source=source
+    )
 
 
 def _learnt(base: LossBase | None, losses: FloatVector, truth: WindowTruth) -> LossBase:

@@ -16,13 +16,25 @@ from heliotrope.domain.accuracy import (
     loss_watch,
     tolerated,
 )
-from heliotrope.domain.accuracy_state import by_version
+from heliotrope.domain.accuracy_state import WHOLE, AccuracyState, advanced, by_version
 from heliotrope.domain.outcomes import Outcomes
 from heliotrope.domain.row_loss import LossKind, row_losses
 from heliotrope.domain.sequential.design import ErrorBase
+from heliotrope.domain.triggers import AcceptedLevel
+from heliotrope.domain.truth.documents import WindowTruth
 from heliotrope.service.alarms import ROWS_A_WINDOW, thinned
+from heliotrope.spec import parse_spec
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
+PRICES = parse_spec("""
+name: prices
+task: regression
+label: {name: y}
+source: {path: prices.csv}
+features: [{name: a, type: float}]
+metrics: {primary: mae}
+monitoring: {fall: 1.0}
+""")
 
 
 def rows_of(n: int, **changed: Any) -> Outcomes:
@@ -121,3 +133,31 @@ def test_of_a_flood_an_even_part_is_judged() -> None:
     assert many.predicted_at[0] == few.predicted_at[0]
     gaps = np.diff(many.predicted_at) / np.timedelta64(1, "m")
     assert set(gaps.tolist()) <= {3.0, 4.0}
+
+
+def after_windows(errors: list[float], seed: int, rows: int = 200) -> AccuracyState:
+    """Windows of absolute errors of some mean, of a model that was accepted at 2."""
+    accepted = AcceptedLevel(
+        metric="mae", value=2.0, low=1.85, high=2.15, rows=400, version="1", accepted_at=T0
+    )
+    random, state = np.random.default_rng(seed), AccuracyState()
+    for place, error in enumerate(errors):
+        label = random.normal(size=rows) * error * np.sqrt(np.pi / 2)
+        truth = WindowTruth.model_construct(version="1", window_from=T0 + place * timedelta(days=1))
+        state = advanced(PRICES, state, rows_of(rows, label=label), truth, accepted)
+    return state
+
+
+def test_a_model_that_is_wrong_by_more_than_accepted_from_its_first_day_on_is_called() -> None:
+    for seed in range(5):
+        watch = after_windows([6.0], seed).falls[WHOLE]
+        assert watch.raised is not None
+        assert watch.raised.noticed < 100
+        assert "the holdout" in after_windows([6.0], seed).bases[WHOLE].source
+
+
+def test_a_model_that_errs_as_it_was_accepted_is_left_alone() -> None:
+    for seed in range(5):
+        state = after_windows([2.0] * 25, seed)
+        assert state.falls[WHOLE].raised is None
+        assert state.bases[WHOLE].mean * (state.scale or 0) == pytest.approx(2.0)
