@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from heliotrope.adapters.cluster.kfp import Kfp
     from heliotrope.adapters.cluster.kube import KubeClient
+    from heliotrope.adapters.cluster.watched_objects import WatchedObjects
     from heliotrope.adapters.inference_service import ServedAs
     from heliotrope.adapters.scrape_watch import ScrapeWatch
     from heliotrope.domain.cluster_findings import ClusterFacts
@@ -64,6 +65,17 @@ class ClusterPlatform(Platform):
         return connect(Account(self._account), named, patience=self.settings.patience)
 
     @cached_property
+    def watched(self) -> "WatchedObjects | None":
+        """Copies of what the namespace holds, for the account that looks at all models for ever."""
+        from heliotrope.adapters.cluster import access
+        from heliotrope.adapters.cluster.kserve_looking import served_kinds
+        from heliotrope.adapters.cluster.watched_objects import WatchedObjects
+
+        if access.granted(access.Account(self._account), access.Verb.WATCH, access.POD) is None:
+            return None
+        return WatchedObjects(self.kube, served_kinds(self.settings.cluster.mode))
+
+    @cached_property
     def kfp(self) -> "Kfp":
         """Kubeflow Pipelines."""
         from heliotrope.adapters.cluster.kfp import Kfp, KfpOptions
@@ -84,7 +96,7 @@ class ClusterPlatform(Platform):
         """KServe."""
         from heliotrope.adapters.cluster.kserve import KServeServing
 
-        return KServeServing(self.kube, self.served_as, self._artifact_uri)
+        return KServeServing(self.kube, self.served_as, self._artifact_uri, watched=self.watched)
 
     @cached_property
     def runs(self) -> "Runs":
@@ -103,7 +115,8 @@ class ClusterPlatform(Platform):
         from heliotrope.adapters.cluster.pods import pods_of
         from heliotrope.adapters.scrape_watch import ScrapeWatch
 
-        return ScrapeWatch(self.serving, instances=lambda model: pods_of(self.kube, model))
+        reader = self.watched or self.kube
+        return ScrapeWatch(self.serving, instances=lambda model: pods_of(reader, model))
 
     @cached_property
     def lock(self) -> "Lock":
@@ -185,9 +198,9 @@ class ClusterPlatform(Platform):
 
     def close(self) -> None:
         """Let go of connections to Kubernetes and KFP, where there are any."""
-        for name in ("kube", "kfp"):
-            if name in self.__dict__:
-                getattr(self, name).close()
+        for name in ("watched", "kube", "kfp"):
+            if self.__dict__.get(name) is not None:
+                self.__dict__[name].close()
 
     def _artifact_uri(self, model: str, version: str) -> str:
         return self.registry.artifact_uri(self.registry.version(model, version))

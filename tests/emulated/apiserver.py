@@ -1,27 +1,25 @@
 """An API server of Kubernetes over real HTTP, a fake with behaviour.
 
-It keeps objects with uid, resourceVersion and generation; takes server-side apply (field managers,
-conflicts, dry run), merge patches, creates, replacements and deletions; validates against CRDs with
+It takes server-side apply (field managers, conflicts, dry run), merge patches, creates,
+replacements and deletions; tells watchers what becomes of objects; validates against CRDs with
 unknown fields refused; authorizes by RBAC rules of a token; and fails as it is told to. `admit` is
 where a controller's webhooks are.
 """
 
 import copy
 import json
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import RLock, Thread
+from http.server import ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.emulated.api_http import Fault, Refuse, handler
+from tests.emulated.api_watch import Selector, Watch
 from tests.emulated.field_managers import Conflict, Owners, merged
+from tests.emulated.object_store import Key, Object, ObjectStore, Stored
 from tests.emulated.schemas import problems
 
-Object = dict[str, Any]
-Key = tuple[str, str, str, str]
-"""Group, plural, namespace, name."""
 Rule = Mapping[str, Sequence[str]]
 KINDS = {
     ("", "configmaps"): "v1", ("", "pods"): "v1", ("", "serviceaccounts"): "v1",
@@ -30,45 +28,21 @@ KINDS = {
     ("serving.kserve.io", "servingruntimes"): "v1alpha1",
     ("serving.knative.dev", "revisions"): "v1",
 }  # fmt: skip
+_MANAGED = {"fieldManager", "fieldValidation"}
+_QUERIES: dict[str, set[str]] = {
+    "get": set(),
+    "list": {"labelSelector", "limit", "continue"},
+    "watch": {
+        "watch", "labelSelector", "resourceVersion", "timeoutSeconds", "allowWatchBookmarks",
+    },
+    "create": _MANAGED, "update": _MANAGED, "patch": _MANAGED | {"force", "dryRun"},
+    "delete": {"propagationPolicy"},
+}  # fmt: skip
+"""What may be asked beside the path; more than a real server, this one refuses all else."""
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
-class Refuse(Exception):
-    """An answer that is no object: a status."""
-
-    def __init__(self, code: int, reason: str, message: str, **details: Any) -> None:
-        super().__init__(message)
-        self.code, self.details = code, details
-        self.body = {
-            "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message,
-            "reason": reason, "code": code, "details": details,
-        }  # fmt: skip
-
-
-@dataclass
-class Stored:
-    """An object and who owns its fields."""
-
-    value: Object
-    owners: Owners = field(default_factory=Owners)
-
-
-@dataclass
-class Fault:
-    """Answers that are no answers."""
-
-    status: int
-    """0 closes the connection."""
-    times: int
-    after: bool = False
-    """The deed is done before."""
-    retry_after: str | None = None
-    method: str | None = None
-    within: str = ""
-    """A part of the paths that it befalls."""
-
-
-class ApiServer:
+class ApiServer(ObjectStore):
     """One cluster's; `url` once it is started.
 
     Args:
@@ -81,20 +55,20 @@ class ApiServer:
         kinds: Sequence[tuple[str, str]] | None = None,
         rules: Mapping[str, Sequence[Rule]] | None = None,
     ) -> None:
+        super().__init__()
         self.kinds = KINDS if kinds is None else {kind: KINDS[kind] for kind in kinds}
         self.rules = rules
-        self.lock = RLock()
-        self.objects: dict[Key, Stored] = {}
         self.faults: list[Fault] = []
         self.asked: list[tuple[str, str]] = []
         self.admit: Callable[[Object | None, Object], str | None] = _admit_all
-        self._version = 100
+        self.watches: list[Watch] = []
+        """Those that are open."""
         self._server: ThreadingHTTPServer | None = None
         self._thread: Thread | None = None
 
     def start(self) -> "ApiServer":
         """Listen."""
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler(self))
         self._server.daemon_threads = True
         self._thread = Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
@@ -104,79 +78,24 @@ class ApiServer:
         """Stop listening; nothing happens the second time."""
         if self._server is None or self._thread is None:
             return
+        self.cut()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
         self._server = None
+
+    def cut(self) -> None:
+        """Break off every watch."""
+        with self.lock:
+            for watch in self.watches:
+                watch.cut = True
+            self.changed.notify_all()
 
     @property
     def url(self) -> str:
         """Base URL."""
         assert self._server is not None
         return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def find(self, plural: str, name: str) -> Object | None:
-        """An object, for controllers and tests."""
-        with self.lock:
-            for (_, kind, _, known), stored in self.objects.items():
-                if (kind, known) == (plural, name):
-                    return copy.deepcopy(stored.value)
-        return None
-
-    def every(self, plural: str) -> list[Object]:
-        """All of a kind."""
-        with self.lock:
-            return [copy.deepcopy(s.value) for k, s in self.objects.items() if k[1] == plural]
-
-    def put(self, key: Key, value: Object, manager: str = "controller") -> None:
-        """Write as a controller does: status too, no checks."""
-        with self.lock:
-            stored = self.objects.get(key)
-            before = stored.value if stored else {}
-            after = {**copy.deepcopy(value), "metadata": {**(value.get("metadata") or {})}}
-            if stored is None:
-                stored = self.objects[key] = Stored({})
-            self._store(stored, before, after, key)
-
-    def drop(self, key: Key) -> None:
-        """Delete as a controller does."""
-        with self.lock:
-            self.objects.pop(key, None)
-
-    def edit(self, plural: str, name: str, patch: Object, manager: str) -> None:
-        """What a person does by hand."""
-        with self.lock:
-            key = next(k for k in self.objects if (k[1], k[3]) == (plural, name))
-            stored = self.objects[key]
-            after = merged(stored.value, patch)
-            stored.owners.update(stored.value, after, manager)
-            self._store(stored, stored.value, after, key)
-
-    def _store(self, stored: Stored, before: Object, after: Object, key: Key) -> bool:
-        """Keep a new value; False where nothing changed."""
-        plain = {k: v for k, v in before.items() if k != "metadata"}
-        metadata = {
-            k: v for k, v in after["metadata"].items()
-            if k not in ("resourceVersion", "managedFields", "generation", "uid")
-        }  # fmt: skip
-        old = {k: v for k, v in (before.get("metadata") or {}).items() if k in metadata}
-        same = plain == {k: v for k, v in after.items() if k != "metadata"} and old == metadata
-        if before and same:
-            return False
-        self._version += 1
-        had = before.get("metadata") or {}
-        moved = before.get("spec") != after.get("spec")
-        after["metadata"] = {
-            **metadata,
-            "name": key[3],
-            "uid": had.get("uid") or str(uuid.uuid4()),
-            "resourceVersion": str(self._version),
-            "generation": int(had.get("generation", 0)) + bool(moved or not before),
-        }
-        if key[2]:
-            after["metadata"]["namespace"] = key[2]
-        stored.value = after
-        return True
 
     def answer(self, method: str, target: str, token: str, kind: str, body: bytes) -> Any:
         """One request; raises Refuse."""
@@ -203,15 +122,19 @@ class ApiServer:
         if len(rest) < 2 or (group, rest[1]) not in self.kinds:
             raise Refuse(404, "NotFound", "the server could not find the requested resource")
         key = (group, rest[1], rest[0], rest[2] if len(rest) > 2 else "")
-        verb = _VERBS.get(method) or ("get" if key[3] else "list")
+        verb = _VERBS.get(method) or ("get" if key[3] else "watch" if "watch" in query else "list")
         self._authorize(token, verb, key)
+        if unknown := sorted(query.keys() - _QUERIES[verb]):
+            raise Refuse(400, "BadRequest", f"{unknown[0]} must not be asked of a {verb}")
         if verb == "get":
             return self._stored(key).value
         if verb == "list":
             return self._list(key, query)
+        if verb == "watch":
+            return self._watch(key, query)
         if verb == "delete":
             self._stored(key)
-            return self.objects.pop(key).value
+            return self.drop(key)
         if verb == "create":
             key = (*key[:3], found["metadata"]["name"])
             if key in self.objects:
@@ -278,7 +201,7 @@ class ApiServer:
         if query.get("dryRun") == "All":
             return after
         stored.owners = owners
-        self._store(stored, stored.value, after, key)
+        self.store(stored, stored.value, after, key)
         self.objects[key] = stored
         return stored.value
 
@@ -296,19 +219,28 @@ class ApiServer:
         return self.objects[key]
 
     def _list(self, key: Key, query: dict[str, str]) -> Object:
-        wanted = dict(
-            part.split("=", 1) for part in query.get("labelSelector", "").split(",") if part
-        )
+        selector = Selector.parse(query.get("labelSelector", ""))
         items = [
             stored.value
             for (group, plural, namespace, _), stored in sorted(self.objects.items())
-            if (group, plural, namespace) == key[:3]
-            and wanted.items() <= (stored.value["metadata"].get("labels") or {}).items()
+            if (group, plural, namespace) == key[:3] and selector.takes(stored.value)
         ]
         first = int(query.get("continue", "0"))
         last = first + int(query.get("limit", "500"))
         more = {"continue": str(last)} if last < len(items) else {}
-        return {"kind": "List", "metadata": more, "items": items[first:last]}
+        metadata = {"resourceVersion": str(self.version), **more}
+        return {"kind": "List", "metadata": metadata, "items": items[first:last]}
+
+    def _watch(self, key: Key, query: dict[str, str]) -> Watch:
+        version, seconds = query.get("resourceVersion", ""), query.get("timeoutSeconds", "")
+        if not version.isdigit() or not seconds.isdigit():
+            # A real server takes less, and then begins with all there is, or never ends.
+            raise Refuse(400, "BadRequest", "resourceVersion and timeoutSeconds must be numbers")
+        if int(version) < self.forgotten:
+            raise Refuse(410, "Expired", f"too old resource version: {version}")
+        bookmarks = query.get("allowWatchBookmarks") == "true"
+        selector = Selector.parse(query.get("labelSelector", ""))
+        return Watch(self, key, selector, int(version), int(seconds), bookmarks)
 
     def _discover(self, words: list[str]) -> Object:
         if words == ["version"]:
@@ -343,64 +275,5 @@ class ApiServer:
         )
 
 
-def _handler(api: ApiServer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length") or 0))
-            fault = _fault(api, self.command, self.path)
-            if fault is not None and not fault.after:
-                self._fail(fault)
-                return
-            token = (self.headers.get("authorization") or "").removeprefix("Bearer ")
-            kind = self.headers.get("content-type") or ""
-            try:
-                code, found = 200, api.answer(self.command, self.path, token, kind, body)
-                text = json.dumps(found)
-            except Refuse as error:
-                code, text = error.code, json.dumps(error.body)
-                if not error.details and code == 404:
-                    text = "404 page not found\n"
-            if fault is not None:
-                self._fail(fault)
-                return
-            self._say(code, text, {})
-
-        def _fail(self, fault: Fault) -> None:
-            if fault.status == 0:
-                self.close_connection = True
-                return
-            after = {"retry-after": fault.retry_after} if fault.retry_after is not None else {}
-            self._say(fault.status, "the server is unwell", after)
-
-        def _say(self, code: int, text: str, headers: Mapping[str, str]) -> None:
-            data = text.encode()
-            self.send_response(code)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
-
-        def log_message(self, *_: Any) -> None:
-            """Quiet."""
-
-    return Handler
-
-
 def _admit_all(_before: Object | None, _after: Object) -> str | None:
-    return None
-
-
-def _fault(api: ApiServer, method: str, path: str) -> Fault | None:
-    with api.lock:
-        for fault in api.faults:
-            if fault.times > 0 and fault.method in (None, method) and fault.within in path:
-                fault.times -= 1
-                return fault
     return None

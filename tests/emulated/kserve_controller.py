@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
 
-from tests.emulated.apiserver import ApiServer, Key, Object
+from tests.emulated.apiserver import ApiServer
+from tests.emulated.object_store import Key, Object
 
 GROUP = "serving.kserve.io"
 MODE = f"{GROUP}/deploymentMode"

@@ -17,8 +17,9 @@ from heliotrope.adapters.inference_service import ServedAs, ServingMode
 from heliotrope.domain.serving_plan import ObservedServing, ServingPlan
 from heliotrope.ports.replay import LoggedRequest, Replayed
 from heliotrope.vocabulary import Role
-from tests.emulated.apiserver import ApiServer, Object
+from tests.emulated.apiserver import ApiServer
 from tests.emulated.kserve_controller import KServe
+from tests.emulated.object_store import Object
 
 ROUNDS = 4
 """Of the controllers, within the time in which a pod makes one step."""

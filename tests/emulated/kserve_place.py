@@ -11,12 +11,15 @@ from threading import Event, Thread
 
 from heliotrope.adapters.cluster.access import Account
 from heliotrope.adapters.cluster.kserve import KServeServing
+from heliotrope.adapters.cluster.kserve_looking import served_kinds
 from heliotrope.adapters.cluster.kube_login import client_of
+from heliotrope.adapters.cluster.watched_objects import WatchedObjects
 from heliotrope.adapters.inference_service import ServedAs, ServingMode
 from heliotrope.vocabulary import ONNX_FILE
-from tests.emulated.apiserver import ApiServer, Object
+from tests.emulated.apiserver import ApiServer
 from tests.emulated.fronts import Fronts
 from tests.emulated.kserve_controller import KServe
+from tests.emulated.object_store import Object
 from tests.emulated.process_pods import ProcessPod
 
 ROUND_SECONDS = 0.05
@@ -78,10 +81,13 @@ def kserve_place(mode: ServingMode, template: Path, folder: Path) -> Iterator[KS
     fronts = Fronts(pick, done)
     controller = KServe(api, make, fronts.url)
     models = folder / "models"
+    kube = client_of(api.url, Account.CONTROLLER, "shop")
+    copies = WatchedObjects(kube, served_kinds(mode))
     serving = KServeServing(
-        client_of(api.url, Account.CONTROLLER, "shop"),
+        kube,
         ServedAs(mode, "shop"),
         lambda model, version: (models / model / version).as_uri(),
+        watched=copies,
         service_url=lambda service, _: fronts.url(service),
         linger=0.2,
     )
@@ -96,6 +102,7 @@ def kserve_place(mode: ServingMode, template: Path, folder: Path) -> Iterator[KS
     try:
         yield KServePlace(serving, controller, api, models, template)
     finally:
+        copies.close()
         ended.set()
         thread.join()
         controller.stop()

@@ -10,11 +10,13 @@ from heliotrope.adapters.cluster.access import Account
 from heliotrope.adapters.cluster.kserve import KServeServing
 from heliotrope.adapters.cluster.kube import KubeClient
 from heliotrope.adapters.cluster.kube_login import client_of
+from heliotrope.adapters.cluster.watched_objects import WatchedObjects
 from heliotrope.adapters.inference_service import ServedAs, ServingMode
 from heliotrope.domain.serving_plan import ObservedServing, Revision, ServingPlan
 from heliotrope.vocabulary import Role
-from tests.emulated.apiserver import ApiServer, Object, Rule
+from tests.emulated.apiserver import ApiServer, Rule
 from tests.emulated.kserve_controller import KServe
+from tests.emulated.object_store import Object
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 MODEL = "loans"
@@ -64,12 +66,15 @@ class Cluster:
         """A client as the controller."""
         return client_of(self.api.url, Account.CONTROLLER, "shop", token=self.token, patience=5)
 
-    def connect(self, kube: KubeClient | None = None) -> KServeServing:
+    def connect(
+        self, kube: KubeClient | None = None, watched: WatchedObjects | None = None
+    ) -> KServeServing:
         """A new process: it knows what is in the cluster, and nothing else."""
         return KServeServing(
             kube or self.kube(),
             ServedAs(self.mode, "shop", replicas=self.replicas),
             self._uri,
+            watched=watched,
             role_of=self._role_of,
             linger=0.0,
         )

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from heliotrope.adapters.embedded.free_port import free_port
 from heliotrope.vocabulary import ENV_COLLECTOR_URL, ENV_HOME, ENV_ROLE_FILE
-from tests.emulated.apiserver import Object
+from tests.emulated.object_store import Object
 
 _TAIL = 2000
 

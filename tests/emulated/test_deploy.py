@@ -19,8 +19,8 @@ from heliotrope.errors import UnavailableError, UsageError
 from heliotrope.spec import load_spec
 from heliotrope.spec.loading import dump_spec
 from pipelines.compile import COMPILED
+from tests.emulated.api_http import Fault as KubeFault
 from tests.emulated.apiserver import KINDS, ApiServer
-from tests.emulated.apiserver import Fault as KubeFault
 from tests.emulated.contracts import KFP, contract
 from tests.emulated.kfp_api import FakeKfp, Fault, serve
 from tests.emulated.swagger import Swagger

@@ -19,7 +19,7 @@ from heliotrope.errors import (
     UsageError,
 )
 from heliotrope.vocabulary import Role
-from tests.emulated.apiserver import Fault
+from tests.emulated.api_http import Fault
 from tests.emulated.kserve_steps import (
     BAKE,
     DARK,

@@ -13,7 +13,8 @@ from heliotrope.adapters.cluster.lease import DURATION_SECONDS, GIVE_UP_SECONDS,
 from heliotrope.adapters.embedded.lock_file import LockFile
 from heliotrope.errors import UnavailableError
 from heliotrope.service.controller import Lock
-from tests.emulated.apiserver import ApiServer, Fault
+from tests.emulated.api_http import Fault
+from tests.emulated.apiserver import ApiServer
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ from heliotrope.service.rollout_keeping import RolloutBook
 from heliotrope.service.rollout_pipeline import await_rollout, deploy_candidate
 from heliotrope.spec import ModelSpec, parse_spec
 from heliotrope.vocabulary import ALIAS_CANDIDATE, ALIAS_CHAMPION, ServingMode
-from tests.emulated.apiserver import ApiServer, Fault
+from tests.emulated.api_http import Fault
+from tests.emulated.apiserver import ApiServer
 
 SPEC = """
 name: toy

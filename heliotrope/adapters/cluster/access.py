@@ -14,6 +14,7 @@ class Verb(StrEnum):
 
     GET = "get"
     LIST = "list"
+    WATCH = "watch"
     CREATE = "create"
     UPDATE = "update"
     PATCH = "patch"
@@ -111,16 +112,21 @@ ACCESSES: tuple[Access, ...] = (
     Access(
         Verb.LIST, CONFIG_MAP, _CONTROLLER | _DEPLOYER, "find the specs that `deploy` put there"
     ),
+    Access(Verb.WATCH, CONFIG_MAP, _CONTROLLER, "keep copies of plans, roles and specs up to date"),
     Access(Verb.DELETE, CONFIG_MAP, _DEPLOYER, "`destroy`"),
     Access(Verb.GET, INFERENCE_SERVICE, _MOVERS, "see what is served"),
     Access(Verb.CREATE, INFERENCE_SERVICE, _MOVERS, "serve a first version (server-side apply)"),
     Access(Verb.PATCH, INFERENCE_SERVICE, _MOVERS, "move versions and traffic"),
-    Access(Verb.LIST, INFERENCE_SERVICE, _DEPLOYER, "find what `destroy` must remove"),
+    Access(Verb.LIST, INFERENCE_SERVICE, _CONTROLLER, "begin copies of what is served"),
+    Access(Verb.WATCH, INFERENCE_SERVICE, _CONTROLLER, "keep the copies up to date"),
     Access(Verb.DELETE, INFERENCE_SERVICE, _DEPLOYER, "`destroy`"),
     Access(Verb.LIST, POD, _MOVERS, "say why a version is not ready, and how often it started"),
+    Access(Verb.WATCH, POD, _CONTROLLER, "keep copies of them up to date"),
     Access(
         Verb.GET, KNATIVE_REVISION, _MOVERS, "know which version a revision runs", knative=True
     ),
+    Access(Verb.LIST, KNATIVE_REVISION, _CONTROLLER, "begin copies of revisions", knative=True),
+    Access(Verb.WATCH, KNATIVE_REVISION, _CONTROLLER, "keep them up to date", knative=True),
     Access(Verb.GET, LEASE, _CONTROLLER, "see who holds the controller's lock"),
     Access(Verb.CREATE, LEASE, _CONTROLLER, "take the controller's lock for the first time"),
     Access(Verb.UPDATE, LEASE, _CONTROLLER, "take, renew and release the controller's lock"),

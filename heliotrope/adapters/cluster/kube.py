@@ -5,6 +5,7 @@ do something twice.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
@@ -17,12 +18,23 @@ from heliotrope.adapters.cluster.access import (
     granted,
 )
 from heliotrope.adapters.cluster.kube_answers import JSON, Call, Expired, Missing, Object
-from heliotrope.adapters.cluster.kube_link import KubeLink
+from heliotrope.adapters.cluster.kube_link import KubeLink, Stream
 from heliotrope.errors import NotFoundError
 
 FIELD_MANAGER: Final = "heliotrope"
 PAGE = 500
+Labels = Mapping[str, str | None]
+"""Wanted values by label; None is any value."""
 _APPLY = "application/apply-patch+yaml"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """Objects of one moment."""
+
+    items: list[Object]
+    version: str
+    """The moment: a watch that begins at it tells of all that came after."""
 
 
 class KubeClient:
@@ -64,32 +76,61 @@ class KubeClient:
         except Missing:
             return None
 
+    def listed(
+        self, kind: Kind, labels: Labels | None = None, namespace: str | None = None
+    ) -> Listed:
+        """All objects with these labels, page by page, and the moment that they are of.
+
+        Raises:
+            NotFoundError: the cluster does not know the kind.
+        """
+        query = {"limit": str(PAGE), **_selector(labels)}
+        found: list[Object] = []
+        while True:
+            call = self._call(Verb.LIST, kind, query=query, namespace=namespace)
+            try:
+                page = self._link.send(call)
+            except Expired:
+                # The list began too long ago for its pages to be of one moment: once more.
+                found, query = [], {k: v for k, v in query.items() if k != "continue"}
+                continue
+            found += page.get("items") or []
+            metadata = page.get("metadata") or {}
+            token = metadata.get("continue")
+            if not token:
+                return Listed(found, str(metadata.get("resourceVersion") or ""))
+            query = {**query, "continue": token}
+
+    def watch(self, kind: Kind, labels: Labels | None, version: str, seconds: int) -> Stream:
+        """What becomes of the objects with these labels, as it happens; not repeated.
+
+        Each line has `type` (ADDED, MODIFIED, DELETED, BOOKMARK, ERROR) and `object`.
+
+        Args:
+            kind: of the objects.
+            labels: as of the list that it goes on from.
+            version: the moment after which it begins.
+            seconds: after which the server ends it.
+
+        Raises:
+            Expired: the server does not remember so old a version.
+            Again: the server is unwell.
+        """
+        query = {
+            "watch": "true", "allowWatchBookmarks": "true", "resourceVersion": version,
+            "timeoutSeconds": str(seconds), **_selector(labels),
+        }  # fmt: skip
+        return self._link.stream(self._call(Verb.WATCH, kind, query=query), seconds)
+
     def list(
-        self, kind: Kind, labels: Mapping[str, str] | None = None, namespace: str | None = None
+        self, kind: Kind, labels: Labels | None = None, namespace: str | None = None
     ) -> list[Object]:
         """All objects with these labels, page by page.
 
         Raises:
             NotFoundError: the cluster does not know the kind.
         """
-        query = {"limit": str(PAGE)}
-        if labels:
-            query["labelSelector"] = ",".join(f"{k}={v}" for k, v in sorted(labels.items()))
-        found: list[Object] = []
-        while True:
-            try:
-                page = self._link.send(
-                    self._call(Verb.LIST, kind, query=query, namespace=namespace)
-                )
-            except Expired:
-                # The list began too long ago for its pages to be of one moment: once more.
-                found, query = [], {k: v for k, v in query.items() if k != "continue"}
-                continue
-            found += page.get("items") or []
-            token = (page.get("metadata") or {}).get("continue")
-            if not token:
-                return found
-            query = {**query, "continue": token}
+        return self.listed(kind, labels, namespace).items
 
     def apply(
         self, wanted: Object, kind: Kind, *, force: bool = False, dry: bool = False
@@ -226,9 +267,14 @@ class KubeClient:
 
 
 _METHODS = {
-    Verb.GET: "GET", Verb.LIST: "GET", Verb.CREATE: "POST", Verb.UPDATE: "PUT",
+    Verb.GET: "GET", Verb.LIST: "GET", Verb.WATCH: "GET", Verb.CREATE: "POST", Verb.UPDATE: "PUT",
     Verb.PATCH: "PATCH", Verb.DELETE: "DELETE",
 }  # fmt: skip
+
+
+def _selector(labels: Labels | None) -> dict[str, str]:
+    wanted = (k if v is None else f"{k}={v}" for k, v in sorted((labels or {}).items()))
+    return {"labelSelector": ",".join(wanted)} if labels else {}
 
 
 def _ungranted(what: str, account: Account) -> AssertionError:

@@ -7,6 +7,8 @@ only its configuration, credentials and TLS are used here.
 import json
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -22,6 +24,8 @@ from heliotrope.errors import UnavailableError
 AGENT = "heliotrope"
 CONNECT_SECONDS = 5.0
 READ_SECONDS = 30.0
+SLACK_SECONDS = 10.0
+"""Beyond the time at which a stream must end, after which it is broken."""
 PATIENCE_SECONDS = 20.0
 
 
@@ -86,7 +90,20 @@ class KubeLink:
         after = answer.headers.get("retry-after")
         return read_answer(call, answer.status, answer.data, after, self.account)
 
-    def _request(self, call: Call, read_seconds: float) -> Any:
+    def stream(self, call: Call, seconds: float) -> "Stream":
+        """An answer that goes on for some seconds, of one try.
+
+        Raises:
+            Again: the server is unwell.
+            HeliotropeError: as `send`.
+        """
+        answer = self._request(call, seconds + SLACK_SECONDS, preload=False)
+        if not 200 <= answer.status < 300:
+            after = answer.headers.get("retry-after")
+            read_answer(call, answer.status, answer.read(), after, self.account)
+        return Stream(answer, call.what)
+
+    def _request(self, call: Call, read_seconds: float, *, preload: bool = True) -> Any:
         headers = {"Accept": JSON, "User-Agent": AGENT}
         # Asked anew for each call: tokens of service accounts are rotated.
         self.api.update_params_for_auth(headers, [], ["BearerToken"])
@@ -104,6 +121,7 @@ class KubeLink:
                 timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=read_seconds),
                 retries=False,
                 redirect=False,
+                preload_content=preload,
             )
         except urllib3.exceptions.SSLError as error:
             raise UnavailableError(
@@ -117,6 +135,41 @@ class KubeLink:
                 f"Kubernetes' API must answer to {call.what}. {_plain(error)}; whether it was "
                 "done is not known."
             ) from error
+
+
+class Stream:
+    """An answer of one JSON object a line, which come as things happen."""
+
+    def __init__(self, answer: Any, what: str) -> None:
+        self._answer, self._what = answer, what
+        self._stopped = False
+
+    def __iter__(self) -> Iterator[Object]:
+        """To its end.
+
+        Raises:
+            UnavailableError: it breaks off, is silent for too long, or is no JSON.
+        """
+        rest = b""
+        try:
+            for chunk in self._answer.stream(None, decode_content=True):
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from (json.loads(line) for line in lines if line.strip())
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            if not self._stopped:
+                raise UnavailableError(
+                    f"Kubernetes' API must tell to its end what it has to {self._what}. "
+                    f"Got: {_plain(error)}."
+                ) from error
+        finally:
+            # Nothing else is answered on this connection.
+            self._answer.close()
+
+    def stop(self) -> None:
+        """End it, from another thread; who reads it sees its end."""
+        self._stopped = True
+        with suppress(ValueError, RuntimeError, OSError):
+            self._answer.shutdown()
 
 
 def _plain(error: Exception) -> str:
