@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from heliotrope.adapters.outcome_arrays import feature_types
-from heliotrope.domain.backtest.history import FROM_LOG, History
+from heliotrope.domain.backtest.history import FROM_LOG, History, moment
 from heliotrope.domain.casting import TypedColumn, typed_columns
 from heliotrope.domain.checks.label import label_values
 from heliotrope.domain.drift.window import matrix_of, window_of_table
@@ -199,4 +199,5 @@ def _joined(before: History, rows: int, logged: History) -> History:
         f"{logged.source}, after {before.source}",
         FROM_LOG,
         before.refused,
+        moment(logged.at[0]),
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from heliotrope.domain.backtest.history import History
     from heliotrope.domain.backtest.report import BacktestReport
     from heliotrope.service.backtest import Span
     from heliotrope.spec import ModelSpec
@@ -38,7 +39,10 @@ def backtest(
     ] = None,
     start: Annotated[
         datetime | None,
-        typer.Option(help="Rows before it train the first model, UTC; a third if left out."),
+        typer.Option(
+            help="Rows before it train the first model, UTC; else a third, or those older than "
+            "the log."
+        ),
     ] = None,
     tick: str = typer.Option(
         "", help="Between two looks of the controller, such as 3h; an eighth of a window."
@@ -71,7 +75,7 @@ def backtest(
     with BacktestView(quiet=json_output) as view:
         view.reading(history)
         rows = open_history(platform(), spec, history)
-        span = _span(spec, rows.first, rows.last, start, tick)
+        span = _span(spec, rows, start, tick)
         changes = tuple(sorted(_utc(at) for at in change)) if change else None
         asked = Question(spec, policies, beside, span, changes)
         with backtest_worlds(rows, span.start) as make:
@@ -90,14 +94,13 @@ def _seeded(spec: "ModelSpec", seed: int | None) -> "ModelSpec":
     return spec.model_copy(update={"trainer": spec.trainer.model_copy(update={"seed": seed})})
 
 
-def _span(
-    spec: "ModelSpec", first: datetime, last: datetime, start: datetime | None, tick: str
-) -> "Span":
+def _span(spec: "ModelSpec", rows: "History", start: datetime | None, tick: str) -> "Span":
     from heliotrope.domain.backtest.history import start_within
     from heliotrope.service.backtest import Span, default_tick
 
-    chosen = start_within(spec, first, last, None if start is None else _utc(start))
-    return Span(chosen, last, _duration(tick) or default_tick(spec))
+    asked = None if start is None else _utc(start)
+    chosen = start_within(spec, rows.first, rows.last, asked, rows.served_from)
+    return Span(chosen, rows.last, _duration(tick) or default_tick(spec))
 
 
 def _duration(text: str) -> timedelta | None:

@@ -198,11 +198,10 @@ def test_a_log_whose_labels_came_in_time_is_judged_as_the_same_rows_from_a_file(
     names, found = live()
     served.answer(names, found)
     served.tell(names, found["y"], found["at"] + 6 * HOUR)
-    words = (
-        *("--start", f"{LIVE:%Y-%m-%d}", "--change", f"{CHANGE:%Y-%m-%dT%H:%M:%S}"),
-        *("--only", "--tick", "6h"),
-    )
-    log, file = run("log", *words), run("all.parquet", *words)
+    words = ("--change", f"{CHANGE:%Y-%m-%dT%H:%M:%S}", "--only", "--tick", "6h")
+    # A log is played from where it begins.
+    log = run("log", *words)
+    file = run("all.parquet", *words, "--start", f"{LIVE:%Y-%m-%d}")
     assert log["labels_come"] == "when the collector received each"
     assert log["source"].startswith("the log of price, after history ")
     for report in (log, file):
@@ -220,7 +219,7 @@ def test_a_log_without_a_label_has_nothing_to_judge(served: Served) -> None:
     names, found = live()
     served.answer(names, found)
     with pytest.raises(DataFault, match=r"the log of price, .* must have labels after the start"):
-        run("log", "--start", f"{LIVE:%Y-%m-%d}", "--only")
+        run("log", "--only")
 
 
 def test_a_source_that_is_gone_is_named_since_the_first_model_learns_from_it(

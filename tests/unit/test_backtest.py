@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
+from heliotrope.adapters.reports.backtest import drawn_points
 from heliotrope.cli.backtest_view import tables
 from heliotrope.domain.backtest.history import (
     History,
@@ -28,7 +29,12 @@ from heliotrope.domain.backtest.judging import (
     recovered,
 )
 from heliotrope.domain.backtest.policy import MOST, PolicyKind, references, settings
-from heliotrope.domain.backtest.report import AlarmEpisode, BacktestReport, DayPoint
+from heliotrope.domain.backtest.report import (
+    AlarmEpisode,
+    BacktestReport,
+    DayPoint,
+    PolicyResult,
+)
 from heliotrope.domain.backtest.table import notes
 from heliotrope.domain.decisions import Decision, DecisionKind
 from heliotrope.errors import SpecError, UsageError
@@ -139,6 +145,10 @@ def test_a_start_of_our_own_is_a_windows_and_one_outside_is_refused() -> None:
     first, last = T0 + timedelta(hours=5), T0 + 9 * DAY
     assert start_within(SPEC, first, last, None) == T0 + 4 * DAY
     assert start_within(SPEC, first, last, T0 + DAY) == T0 + DAY
+    # A log is played from the window in which it begins, unless there is nothing to learn before.
+    assert start_within(SPEC, first, last, None, T0 + 6.5 * DAY) == T0 + 6 * DAY
+    assert start_within(SPEC, first, last, T0 + DAY, T0 + 6.5 * DAY) == T0 + DAY
+    assert start_within(SPEC, first, last, None, first + timedelta(hours=2)) == T0 + 4 * DAY
     for asked in (T0, last, last + DAY):
         with pytest.raises(UsageError, match="--start must lie within the history"):
             start_within(SPEC, first, last, asked)
@@ -324,3 +334,14 @@ def test_a_metric_of_which_less_is_better_is_missed_above_its_level() -> None:
     assert "mae lies more than 0.5 above the accepted level" in less
     assert "accuracy lies more than 0.5 below the accepted level" in more
     assert "2 of the rows never got a label that counts" in less
+
+
+def test_a_window_that_history_breaks_off_is_not_drawn() -> None:
+    def of(day: int, rows: int, value: float = 0.9) -> DayPoint:
+        return point(day).model_copy(update={"rows": rows, "value": value})
+
+    result = PolicyResult.model_construct(
+        points=(of(0, 200), of(1, 190), of(2, 150, float("nan")), of(3, 21), of(4, 1, 0.0))
+    )
+    assert [p.start for p in drawn_points(result)] == [T0, T0 + DAY, T0 + 3 * DAY]
+    assert drawn_points(PolicyResult.model_construct(points=())) == []

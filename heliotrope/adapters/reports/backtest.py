@@ -1,17 +1,21 @@
 """A backtest as Markdown or as one self-contained page, with accuracy over time drawn."""
 
 import base64
+import math
+from statistics import median
 from typing import Any
 
 from heliotrope.adapters.plots import draw_svg
 from heliotrope.adapters.reports.rendering import cell, render
 from heliotrope.domain.backtest.policy import PolicyKind
-from heliotrope.domain.backtest.report import BacktestReport, PolicyResult
+from heliotrope.domain.backtest.report import BacktestReport, DayPoint, PolicyResult
 from heliotrope.domain.backtest.table import columns, notes, row
 from heliotrope.spec.metrics import METRICS
 
 _SIZE = (10.0, 4.2)
 _SETTINGS = ("#6d3fa8", "#2563c9", "#c2570c", "#0f766e", "#a16207", "#b3261e")
+_FEW = 10
+"""A window with so many times fewer labels than usual is not drawn."""
 _REFERENCES = {
     PolicyKind.NEVER: ("#8a8590", ":"),
     PolicyKind.SCHEDULED: ("#5f7a8a", "--"),
@@ -71,7 +75,7 @@ def _lines(axes: Any, report: BacktestReport) -> None:
     places = iter(range(len(report.policies)))
     for result in report.policies:
         colour, style = _look(result, places)
-        shown = [point for point in result.points if point.value == point.value]
+        shown = drawn_points(result)
         axes.plot(
             [point.start for point in shown], [point.value for point in shown],
             color=colour, ls=style, lw=1.6, label=result.name,
@@ -82,6 +86,14 @@ def _lines(axes: Any, report: BacktestReport) -> None:
     axes.tick_params(axis="x", rotation=20)
     # Beside the lines no corner is free: where a metric is good depends on the metric.
     axes.figure.legend(loc="outside lower center", ncols=4, fontsize=8)
+
+
+def drawn_points(result: PolicyResult) -> list[DayPoint]:
+    """Windows that a line may go through: where history breaks off, a window of a few rows would
+    draw a fall or a rise that is chance."""
+    defined = [point for point in result.points if not math.isnan(point.value)]
+    usual = median(point.rows for point in defined) if defined else 0
+    return [point for point in defined if point.rows * _FEW >= usual]
 
 
 def _look(result: PolicyResult, places: Any) -> tuple[str, str]:

@@ -37,6 +37,8 @@ class History:
     """How it is known when labels came, for people."""
     refused: int = 0
     """Rows left out since a predictor would refuse them."""
+    served_from: datetime | None = None
+    """When the platform answered first, of a log with older rows before it."""
 
     def __len__(self) -> int:
         return len(self.at)
@@ -114,7 +116,11 @@ def answers_of(spec: ModelSpec, scores: FloatVector) -> VersionAnswers:
 
 
 def start_within(
-    spec: ModelSpec, first: datetime, last: datetime, asked: datetime | None
+    spec: ModelSpec,
+    first: datetime,
+    last: datetime,
+    asked: datetime | None,
+    served_from: datetime | None = None,
 ) -> datetime:
     """When the simulation begins; what happened before trains the first model.
 
@@ -122,7 +128,8 @@ def start_within(
         spec: says how long a window is; a start of our own is the start of one.
         first: time of the oldest row.
         last: of the newest.
-        asked: as asked for; after the first third of the time when left out.
+        asked: as asked for; when left out, where the log begins, else after a third of the time.
+        served_from: where the log begins.
 
     Raises:
         UsageError: nothing lies before or after.
@@ -130,6 +137,9 @@ def start_within(
     plan = TruthPlan.of(spec)
     third = first + (last - first) / 3
     chosen = asked or plan.window_start(plan.window_of(third) + 1)
+    if asked is None and served_from is not None:
+        logged = plan.window_start(plan.window_of(served_from))
+        chosen = logged if logged > first else chosen
     if not first < chosen < last:
         what = "--start" if asked else "the start, a third of the way and at a window's beginning,"
         raise UsageError(
