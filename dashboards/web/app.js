@@ -6,6 +6,7 @@ import * as f from "./format.js";
 
 const EVERY = 2000, SLOWEST = 15000, PATIENCE = 10000, FEW_EVENTS = 12;
 const $ = (id) => document.getElementById(id);
+const LONG = 220, BEGINNING = 150, opened = new Set();
 let model = null, view = null, tag = null, failures = 0, timer = 0, now = new Date(), allEvents = false;
 
 /* ---- what is shown ---- */
@@ -13,6 +14,14 @@ let model = null, view = null, tag = null, failures = 0, timer = 0, now = new Da
 const pill = (text, kind = "") => h("span", { class: `pill ${kind}` }, text);
 const empty = (text) => h("p", { class: "empty" }, text);
 const stamp = (at) => h("time", { datetime: at.toISOString(), title: `${f.moment(at)} UTC` }, f.ago(at, now));
+
+/** A text that is folded after its beginning where it is long; what a person opened stays open. */
+function folded(key, text) {
+  if (text.length <= LONG) return text;
+  const end = text.lastIndexOf(" ", BEGINNING), mark = `${key} ${text}`;
+  const remember = (event) => { if (event.currentTarget.open) opened.add(mark); else opened.delete(mark); };
+  return h("details", { class: "folded", open: opened.has(mark), ontoggle: remember }, h("summary", {}, text.slice(0, end), h("span", { class: "rest" }, " … more")), text.slice(end + 1));
+}
 
 function read(raw) {
   const date = (text) => (text ? new Date(text) : null);
@@ -62,6 +71,8 @@ function coverageTile(v) {
 function tiles(v) {
   const promised = v.contract.label_delay_seconds;
   const champion = v.versions.find((one) => one.version === v.champion);
+  // The registry goes by the machine's clock, which a simulated one may be far behind.
+  const registered = champion?.created_at ? new Date(champion.created_at) : null;
   return [
     primaryTile(v),
     estimateTile(v),
@@ -69,7 +80,7 @@ function tiles(v) {
     v.delay ? tile("Label delay", f.duration(v.delay.p50), `9 of 10 within ${f.duration(v.delay.p90)}`, { badge: promised && v.delay.p90 > promised ? pill("late", "warn") : null })
       : tile("Label delay", "–", promised ? `${f.duration(promised)} promised` : "none promised"),
     tile("Predictions", f.compact(v.predicted), v.newest_prediction ? ["newest ", stamp(new Date(v.newest_prediction))] : "none yet"),
-    tile("Champion", v.champion ? `v${v.champion}` : "–", !v.champion ? "No version is accepted yet." : v.candidate && v.candidate !== v.champion ? `v${v.candidate} is the candidate` : champion?.created_at ? ["registered ", stamp(new Date(champion.created_at))] : "no candidate"),
+    tile("Champion", v.champion ? `v${v.champion}` : "–", !v.champion ? "No version is accepted yet." : v.candidate && v.candidate !== v.champion ? `v${v.candidate} is the candidate` : registered && registered <= now ? ["registered ", stamp(registered)] : "no candidate"),
   ];
 }
 
@@ -145,7 +156,7 @@ const VERDICT = { PASS: ["no drift", "good"], HOLD: ["too little to say", ""], F
 function alarms(v) {
   if (!v.alarms.length) return empty("None was ever raised.");
   return h("ul", { class: "rows" }, v.alarms.map((one) => {
-    const on = one.status === "firing", name = one.name.replace(/^Heliotrope/, "").replace(/([a-z])([A-Z])/g, "$1 $2");
+    const on = one.status === "firing", name = f.title(one.name.replace(/^Heliotrope/, "").replace(/([a-z])([A-Z])/g, "$1 $2"));
     return h("li", {}, h("span", { class: "grow" }, h("b", {}, name), " ", pill(on ? one.severity || "on" : "over", on ? (one.severity === "info" ? "warn" : "bad") : ""),
       h("div", { class: "small dim" }, one.summary, one.firings > 3 && ` (raised ${one.firings} times)`, one.runbook && [" ", h("a", { href: one.runbook, rel: "noreferrer" }, "What to do")])), stamp(new Date(one.changed)));
   }));
@@ -156,14 +167,14 @@ function triggers(v) {
   const kind = { refused: "", waiting: "warn", running: "accent", requested: "accent", ended: "good" };
   return h("ul", { class: "rows" }, v.triggers.map((one) => h("li", {}, h("span", { class: "grow" }, h("b", {}, f.words(one.cause)), " ",
     pill(one.outcome ? f.words(one.outcome) : f.words(one.state), one.outcome && one.outcome !== "registered" ? "warn" : kind[one.state] ?? ""),
-    h("div", { class: "small dim" }, one.state === "refused" || one.state === "waiting" ? one.reason : one.text, one.version && ` Version ${one.version}.`)), stamp(new Date(one.at)))));
+    h("div", { class: "small dim" }, folded("trigger", one.state === "refused" || one.state === "waiting" ? one.reason : one.text), one.version && ` Version ${one.version}.`)), stamp(new Date(one.at)))));
 }
 
 function events(v) {
   if (!v.events.length) return empty("Nothing was decided yet.");
   const shown = allEvents ? v.events : v.events.slice(0, FEW_EVENTS);
   return [
-    h("ol", { class: "rows log" }, shown.map((one) => h("li", {}, h("span", { class: "kind" }, one.kind), h("span", { class: "grow" }, one.reason, one.actor.startsWith("person:") && h("span", { class: "dim" }, ` (${one.actor.slice(7)})`)), stamp(new Date(one.at))))),
+    h("ol", { class: "rows log" }, shown.map((one) => h("li", {}, h("span", { class: "kind" }, one.kind), h("span", { class: "grow" }, folded("event", one.reason), one.actor.startsWith("person:") && h("span", { class: "dim" }, ` (${one.actor.slice(7)})`)), stamp(new Date(one.at))))),
     v.events.length > FEW_EVENTS && h("button", { class: "more", type: "button", "aria-expanded": String(allEvents), onclick: () => { allEvents = !allEvents; render(); } }, allEvents ? "Show fewer" : `Show all ${v.events.length}`),
   ];
 }

@@ -30,9 +30,14 @@ export function show(place, value, make) {
   const key = JSON.stringify(value);
   if (shown.get(place) === key) return false;
   shown.set(place, key);
+  const focus = reached(place).indexOf(document.activeElement);
   place.replaceChildren(...[make()].flat(Infinity).filter(Boolean));
+  // Who works with the keyboard stays where they were, although the element is a new one.
+  if (focus >= 0) reached(place)[focus]?.focus({ preventScroll: true });
   return true;
 }
+
+const reached = (place) => [...place.querySelectorAll("a[href], button, summary, [tabindex]")];
 
 const tip = document.getElementById("tip");
 

@@ -83,3 +83,4 @@ export function ago(at, now) {
 }
 
 export const words = (name) => name.replaceAll("_", " ");
+export const title = (name) => words(name).replace(/\b[a-z]/g, (letter) => letter.toUpperCase());

@@ -214,7 +214,8 @@ class _Making:
             *self._read(StateKind.ALARM, Alarm, MODEL_PLATFORM),
         ]
         found.sort(key=lambda one: one.changed, reverse=True)
-        found.sort(key=lambda one: not one.firing)
+        # What is on comes first, and of that what somebody is woken for.
+        found.sort(key=lambda one: (not one.firing, one.firing and one.severity != "page"))
         return tuple(parts.alarm(one) for one in found[:ALARMS])
 
     def _triggers(self) -> tuple[view.TriggerView, ...]:

@@ -64,6 +64,7 @@ monitoring: {window: 1d, floor: 0.7}
 STAMP = pa.timestamp("us", "UTC")
 NOW = datetime.now(UTC).replace(microsecond=0)
 WAIT = 60_000
+WORDY = "no harm is diagnosed: " + "income moved by 0.31 standard deviations; " * 8 + "that is all"
 
 
 def write_events(home: Path, days: int = 40, a_day: int = 600, seed: int = 1) -> None:
@@ -133,9 +134,12 @@ def documents() -> list[Put]:
                   text="3 of the last 3 windows drifted")  # fmt: skip
     trigger = Trigger(cause=cause, state=TriggerState.REFUSED, rule="cooldown", decided_at=NOW,
                       reason="the last run was 2 h ago, less than 6 h")  # fmt: skip
+    wordy = Trigger(cause=cause, state=TriggerState.REFUSED, rule="remedy", reason=WORDY,
+                    decided_at=NOW - timedelta(days=1))  # fmt: skip
     found: list[tuple[StateKind, str, Any]] = [
         (StateKind.ROLLOUT, "000003", rollout), (StateKind.CURSOR, JUDGEMENT_KEY, judged),
         (StateKind.DRIFT, "window", report), (StateKind.TRIGGER, "t", trigger),
+        (StateKind.TRIGGER, "u", wordy),
     ]  # fmt: skip
     return [Put(kind, "credit-risk", key, one.to_json(), 0) for kind, key, one in found]
 
@@ -250,7 +254,9 @@ def full_stage(home: Path) -> Stage:
         "annotations": {"summary": "accuracy 0.713 [0.69, 0.74] over 1,240 labelled < 0.76",
                         "runbook_url": "https://example.org/runbook#falling"},
     }  # fmt: skip
-    stage.intake.receive([Told.model_validate(fire)])
+    later = {"startsAt": (NOW + timedelta(seconds=1)).isoformat(), "fingerprint": "g",
+             "labels": {"alertname": "label_coverage", "severity": "ticket"}}  # fmt: skip
+    stage.intake.receive([Told.model_validate(fire), Told.model_validate(fire | later)])
     return stage
 
 
@@ -324,8 +330,8 @@ def test_everything_is_shown_and_nothing_complains(stage: Stage, browser: Any) -
     assert look.page.locator("#chart .s-champion .path").count() >= 2
     assert look.page.locator("#chart .s-other .path").count() >= 1
     assert look.page.locator("#chart .young").count() == 1
-    look.page.get_by_text("Show all 19").click()
-    assert look.page.locator("#events li").count() == 19
+    look.page.get_by_text("Show all 20").click()
+    assert look.page.locator("#events li").count() == 20
     look.page.get_by_text("Show as a table").click()
     assert look.page.locator("#table tbody tr").count() >= 40
     assert look.complaints == []
@@ -355,6 +361,38 @@ def test_it_is_worked_with_the_keyboard_and_told_to_screen_readers(
         assert look.page.locator(landmark).count() == 1
     assert look.colour(".split i", "transitionDuration") == "0s"
     assert look.complaints == []
+
+
+def test_who_works_with_the_keyboard_stays_where_they_were(stage: Stage, browser: Any) -> None:
+    look = Looking(browser, stage.url)
+    look.until("#events", "Show all 20")
+    look.page.focus("#events .more")
+    look.page.keyboard.press("Enter")
+    assert look.page.evaluate("document.activeElement.textContent") == "Show fewer"
+    assert look.complaints == []
+
+
+def test_a_long_reason_is_folded_and_stays_open_once_opened(stage: Stage, browser: Any) -> None:
+    from playwright.sync_api import expect
+
+    look = Looking(browser, stage.url)
+    look.until("#triggers", "no harm is diagnosed")
+    assert "that is all" not in look.text("#triggers")
+    look.page.focus("#triggers summary")
+    look.page.keyboard.press("Enter")
+    look.until("#triggers", "that is all")
+    # Ages are told anew every few seconds, by new elements.
+    look.page.evaluate("document.querySelector('#triggers li').dataset.old = 'yes'")
+    expect(look.page.locator("#triggers li[data-old]")).to_have_count(0, timeout=WAIT)
+    assert "that is all" in look.text("#triggers")
+    assert look.page.evaluate("document.activeElement.tagName") == "SUMMARY"
+
+
+def test_what_somebody_is_woken_for_is_above_the_newer_ticket(stage: Stage, browser: Any) -> None:
+    look = Looking(browser, stage.url)
+    look.until("#alarms", "Label Coverage")
+    shown = look.text("#alarms")
+    assert shown.index("Accuracy Falling") < shown.index("Label Coverage")
 
 
 @pytest.mark.parametrize("width", [360, 820, 1280])

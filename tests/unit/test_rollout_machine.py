@@ -376,3 +376,10 @@ def test_the_champions_requests_are_kept_for_the_step_on_which_it_has_no_users()
         assert later.rollout.champion_seen == health("6")
     more = after(full, T0 + timedelta(days=2), champion=health("6", 900)).rollout
     assert (more.state, more.champion_seen) == (S.BAKING, health("6", 900))
+
+
+def test_the_bake_time_is_told_as_the_spec_writes_it() -> None:
+    over = T0 + policy().rollout.bake + MINUTE
+    made = after(rollout(S.BAKING, share=100, seen_at=over - MINUTE), over)
+    assert made.rollout.state is S.PROMOTED
+    assert made.rollout.reason == "no breach within the bake time of 1d"

@@ -8,6 +8,7 @@ from heliotrope.domain.rollout.evidence import Evidence, Health
 from heliotrope.domain.rollout.plan import actions_between
 from heliotrope.domain.rollout.policy import RolloutPolicy
 from heliotrope.domain.rollout.states import CROWNED, RolloutState
+from heliotrope.spec.base import format_duration
 from heliotrope.vocabulary import Verdict, worst
 
 UNWATCHED = 4
@@ -161,7 +162,7 @@ def _baked(
     if age < policy.rollout.bake:
         return rollout
     if passed:
-        reason = f"no breach within the bake time of {policy.rollout.bake}"
+        reason = f"no breach within the bake time of {format_duration(policy.rollout.bake)}"
         return advance(rollout, RolloutState.PROMOTED, 100, reason, now)
     if age < policy.rollout.bake + policy.rollout.step_timeout:
         return rollout
