@@ -14,6 +14,7 @@ from heliotrope.adapters.embedded.supervisor.clock_file import pause_clock, plat
 from heliotrope.adapters.embedded.supervisor.envoy import Backend, clusters, routes
 from heliotrope.adapters.embedded.supervisor.first_plan import FirstPlans
 from heliotrope.adapters.embedded.supervisor.process import BackOff, last_line, rotate
+from heliotrope.adapters.embedded.supervisor.proven import Proven
 from heliotrope.adapters.embedded.supervisor.split import split_now
 from heliotrope.adapters.embedded.supervisor.state import (
     PlatformState,
@@ -120,6 +121,32 @@ def test_spares_answer_a_version_s_users_and_nobody_who_asks_for_it_by_number() 
     hedged = [r["route"] for r in host["routes"] if "hedge_policy" in r.get("route", {})]
     assert [r.get("weighted_clusters") for r in hedged] == users
     assert "hedge_policy" not in str(routes({"toy": {"1": 100}}, [one, two]))
+
+
+def test_who_has_had_users_is_known_after_a_restart_until_no_plan_names_it(tmp_path: Path) -> None:
+    file = tmp_path / "platform" / "proven.json"
+    first = Proven(file)
+    first.note("toy", ["1", "2"], {"1": 100})
+    assert (first.has("toy", "1"), first.has("toy", "2")) == (True, False)
+    again = Proven(file)
+    again.note("toy", ["1", "2"], {"2": 100})
+    assert again.has("toy", "1")
+    assert again.has("toy", "2")
+    again.note("toy", ["2"], {"2": 100})
+    assert not Proven(file).has("toy", "1")
+    # A plan that takes it in again has not sent anybody to it yet.
+    again.note("toy", ["1", "2"], {"2": 100})
+    assert not again.has("toy", "1")
+
+
+@pytest.mark.parametrize("text", ["", "no json", "[1]", '{"toy": 1}'])
+def test_a_broken_file_of_who_had_users_begins_anew(
+    tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "proven.json"
+    file.write_text(text)
+    assert not Proven(file).has("toy", "1")
+    assert str(file) in caplog.text
 
 
 def test_a_first_plan_waits_for_a_champion_and_never_replaces_a_plan(tmp_path: Path) -> None:

@@ -182,13 +182,16 @@ def _cluster(name: str, ports: Sequence[int]) -> dict[str, Any]:
                 }
             ]
         },
-        # Told in the admin pages. A cluster's only process is tried even while it is unhealthy
-        # (Envoy's panic mode), so that a request waits for its restart and is not refused.
+        # While a version is unhealthy its spares are asked at once, not after a first try. Without
+        # spares it is tried all the same (Envoy's panic mode), so that a request waits for its
+        # restart and is not refused. A cluster that is made anew has had no traffic: Envoy's
+        # default is then to look once a minute.
         "health_checks": [
             {
                 "timeout": "2s",
                 "interval": "2s",
-                "unhealthy_threshold": 2,
+                "no_traffic_interval": "2s",
+                "unhealthy_threshold": 3,
                 "healthy_threshold": 1,
                 "http_health_check": {"path": "/v2/health/ready"},
             }

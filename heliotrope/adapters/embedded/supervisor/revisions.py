@@ -15,6 +15,7 @@ from heliotrope.adapters.embedded.supervisor.gateway import Gateway
 from heliotrope.adapters.embedded.supervisor.http import ask
 from heliotrope.adapters.embedded.supervisor.ports import Ports, can_listen
 from heliotrope.adapters.embedded.supervisor.process import Child, ChildSpec
+from heliotrope.adapters.embedded.supervisor.proven import Proven
 from heliotrope.adapters.embedded.supervisor.split import split_now
 from heliotrope.domain.serving_plan import ObservedRevision, ObservedServing, ServingPlan
 from heliotrope.errors import UnavailableError
@@ -46,8 +47,6 @@ class Running:
     """What it said its role is."""
     listens: bool = False
     """It was ready at least once, so the gateway knows it."""
-    had_users: bool = False
-    """It had a share of the traffic since it was started."""
     leaving_since: float | None = None
     asking: asyncio.Task[None] | None = None
     stopping: asyncio.Task[None] | None = None
@@ -88,6 +87,7 @@ class Revisions:
         self.plans: dict[str, tuple[ServingPlan, str]] = {}
         self.observed: dict[str, ObservedServing] = {}
         self._split: dict[str, dict[str, int]] = {}
+        self._proven = Proven(home / "platform" / "proven.json")
         self._refused: dict[str, str] = {}
         self._told: dict[str, str] = {}
 
@@ -116,8 +116,8 @@ class Revisions:
             if one.model == running.model
             and one is not running
             and one.listens
-            and one.had_users
             and one.version in named
+            and self._proven.has(one.model, one.version)
         )
         return replace(running.backend, spares=spares)
 
@@ -147,8 +147,9 @@ class Revisions:
         last = self._split.get(model, {})
         there = {v: weight for v, weight in last.items() if (model, v) in self.running}
         self._split[model] = split_now(plan.weights if plan else {}, ready, there)
-        for version in self._split[model]:
-            self.running[model, version].had_users = True
+        if plan is not None:
+            named = [one.version for one in plan.revisions]
+            self._proven.note(model, named, self._split[model])
 
     def _start(self, model: str, version: str, role: Role) -> None:
         file = self._home / "platform" / "roles" / model / version
