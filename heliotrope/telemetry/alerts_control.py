@@ -3,7 +3,7 @@
 from heliotrope.telemetry import controller_metrics as known
 from heliotrope.telemetry.alerts_model import looked_up
 from heliotrope.telemetry.promql import rise, series
-from heliotrope.telemetry.rules import AlertRule, Severity
+from heliotrope.telemetry.rules import AlertRule, Severity, counted
 
 TICK_AGE_SECONDS = 300
 """Since a duty's last end, by the machine's clock."""
@@ -66,7 +66,7 @@ NOTIFICATIONS_FAILING = AlertRule(
     "HeliotropeNotificationsFailing",
     f"{rise(known.NOTIFICATIONS, 'outcome', _FAILED)} > 0",
     Severity.TICKET,
-    '{{ printf "%.0f" $value }} messages to people failed in 10 minutes.',
+    counted("message", "messages") + " to people failed in 10 minutes.",
     "Alarms are in the store and on the live page, and nobody was told of them.",
 )
 TARGET_DOWN = AlertRule(

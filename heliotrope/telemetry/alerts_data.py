@@ -5,7 +5,7 @@ from heliotrope.telemetry import predictor_metrics as predictor
 from heliotrope.telemetry.metric import Metric
 from heliotrope.telemetry.promql import rate, rise, selector, series
 from heliotrope.telemetry.recording import ERROR_RATIO, LATENCY_P99, REQUEST_RATE
-from heliotrope.telemetry.rules import AlertRule, Severity
+from heliotrope.telemetry.rules import AlertRule, Severity, counted
 
 ERROR_SHARE = 0.01
 """Share of requests answered 5xx that wakes somebody."""
@@ -94,8 +94,10 @@ PREDICTIONS_LOST = AlertRule(
     "HeliotropePredictionsLost",
     f"{rise(predictor.SPOOL_LOST, 'model, reason')} > 0",
     Severity.PAGE,
-    '{{ printf "%.0f" $value }} predicted rows of {{ $labels.model }} were lost on the way to the '
-    "spool in 10 minutes: {{ $labels.reason }}.",
+    counted(
+        "predicted row of {{ $labels.model }} was", "predicted rows of {{ $labels.model }} were"
+    )
+    + " lost on the way to the spool in 10 minutes: {{ $labels.reason }}.",
     "They will never meet their labels. budget: the disk budget was full; write: the disk refused; "
     "deleted: somebody removed files.",
 )
@@ -103,7 +105,7 @@ RECORDS_LOST = AlertRule(
     "HeliotropeRecordsLost",
     f"{rise(collector.LOST, 'model, reason')} > 0",
     Severity.TICKET,
-    'The collector learned in 10 minutes that {{ printf "%.0f" $value }} records of '
+    f"The collector learned in 10 minutes that {counted('record', 'records')} of "
     "{{ $labels.model }} will never come: {{ $labels.reason }}.",
     "The predictor's shipper said so; the table of losses has each range.",
 )
@@ -136,14 +138,14 @@ LABELS_REFUSED = AlertRule(
     "HeliotropeLabelsRefused",
     f"{rise(collector.REFUSED_LABELS, 'reason')} > 0",
     Severity.TICKET,
-    '{{ printf "%.0f" $value }} label rows were refused in 10 minutes: {{ $labels.reason }}.',
+    counted("label row was", "label rows were") + " refused in 10 minutes: {{ $labels.reason }}.",
     "The sender got the reason of each row. Others of the same upload were taken.",
 )
 BATCHES_DAMAGED = AlertRule(
     "HeliotropeBatchesDamaged",
     f"{rise(collector.REFUSED_BATCHES, 'reason', _DAMAGED)} > 0",
     Severity.TICKET,
-    '{{ printf "%.0f" $value }} spool batches could not be read in 10 minutes.',
+    counted("spool batch", "spool batches") + " could not be read in 10 minutes.",
     "Their predictors have set them aside in quarantine and count them as lost.",
 )
 

@@ -8,7 +8,7 @@ from heliotrope.telemetry import controller_metrics as known
 from heliotrope.telemetry.metric import Metric
 from heliotrope.telemetry.promql import rise, series
 from heliotrope.telemetry.recording import CHAMPION
-from heliotrope.telemetry.rules import AlertRule, Severity
+from heliotrope.telemetry.rules import AlertRule, Severity, counted
 
 _CHAMPION = 'role="champion"'
 _WHOLE = f'{_CHAMPION},slice=""'
@@ -103,7 +103,8 @@ DATA_FAULT = AlertRule(
     "HeliotropeDataFault",
     f"{series(known.DATA_FAULTS)} > 0",
     Severity.PAGE,
-    '{{ printf "%.0f" $value }} columns of {{ $labels.model }} are faulty in the newest window.',
+    counted("column of {{ $labels.model }} is", "columns of {{ $labels.model }} are")
+    + " faulty in the newest window.",
     "Nulls, a stuck or a rescaled column: the source is broken, not the world changed. The "
     "controller refuses to train on it; a person must mend the source.",
 )
@@ -153,7 +154,7 @@ LABELS_UNUSABLE = AlertRule(
     "HeliotropeLabelsUnusable",
     f"{rise(known.TRUTH_UNUSABLE_LABELS, 'model')} > 0",
     Severity.TICKET,
-    '{{ printf "%.0f" $value }} labels of {{ $labels.model }} could not be used in 10 minutes.',
+    counted("label", "labels") + " of {{ $labels.model }} could not be used in 10 minutes.",
     "Labels of an unknown class, not finite, or from before their prediction: they count nowhere. "
     "A fault of the label source, most likely.",
 )

@@ -229,6 +229,12 @@ COLLECTOR_CASES = (
     ),
     Case(
         alerts.LABELS_REFUSED,
+        "a single one",
+        _of(collector.REFUSED_LABELS, "_x15 1x45", reason="key"),
+        Fires({"reason": "key"}, "1 label row was refused in 10 minutes: key."),
+    ),
+    Case(
+        alerts.LABELS_REFUSED,
         "an old refusal",
         _of(collector.REFUSED_LABELS, "5x60", reason="label_unknown"),
         at="30m",
@@ -239,7 +245,7 @@ COLLECTOR_CASES = (
         _of(collector.REFUSED_BATCHES, "_x15 1x45", reason="damaged"),
         Fires(
             {"reason": "damaged"},
-            "1 spool batches could not be read in 10 minutes.",
+            "1 spool batch could not be read in 10 minutes.",
         ),
     ),
     Case(

@@ -28,6 +28,18 @@ class RecordingRule:
     expr: str
 
 
+def counted(one: str, many: str) -> str:
+    """A template that tells the alert's value as a whole number, of one thing or of several.
+
+    >>> counted("row was", "rows were")[:46]
+    '{{ $n := printf "%.0f" $value }}{{ $n }} {{ if'
+    """
+    return (
+        '{{ $n := printf "%.0f" $value }}{{ $n }} '
+        f'{{{{ if eq $n "1" }}}}{one}{{{{ else }}}}{many}{{{{ end }}}}'
+    )
+
+
 @dataclass(frozen=True)
 class AlertRule:
     """An alert, with what a person needs when it comes."""
