@@ -62,13 +62,16 @@ class Loop:
     now: datetime = datetime(2026, 6, 1, 12, tzinfo=UTC)
     asked: int = 0
     board: Board = field(default_factory=lambda: Board(CONTROLLER_METRICS))
+    platforms: list[ClusterPlatform] = field(default_factory=list)
 
     def platform(self, account: Account) -> ClusterPlatform:
         """As a process of that account has it."""
         settings = Settings.parse({"HELIOTROPE_PLACE": "cluster"}, self.shop.folder)
         environ = {"HELIOTROPE_KFP_URL": self.kfp_url}
         kube = client_of(self.place.api.url, account, "shop")
-        return ClusterPlatform(settings, environ, str(account), kube, self.place.serving)
+        made = ClusterPlatform(settings, environ, str(account), kube, self.place.serving)
+        self.platforms.append(made)
+        return made
 
     def train(self, frame: pd.DataFrame) -> str:
         """A training's steps; the version is put where the storage initializer finds it."""
@@ -144,7 +147,10 @@ def loop(mode: ServingMode, shop: Any) -> Iterator[Loop]:
         serve(FakeKfp(Swagger(contract(KFP)))) as kfp,
         kserve_place(mode, template, shop.folder / "cluster") as place,
     ):
-        yield Loop(place, shop, load_spec(file), kfp.url)
+        made = Loop(place, shop, load_spec(file), kfp.url)
+        yield made
+        for platform in made.platforms:
+            platform.close()
 
 
 @pytest.mark.timeout(900)

@@ -1,18 +1,22 @@
 """The serving port on copies: what it asks of the API server, and that an old copy does no harm."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from heliotrope.adapters.cluster import access
+from heliotrope.adapters.cluster.access import Account
 from heliotrope.adapters.cluster.kserve import KServeServing
 from heliotrope.adapters.cluster.kserve_looking import Reader, served_kinds
 from heliotrope.adapters.cluster.pods import pods_of
 from heliotrope.adapters.cluster.watched_objects import WatchedObjects
 from heliotrope.adapters.inference_service import ServingMode
 from heliotrope.adapters.scrape_watch import ScrapeWatch
+from heliotrope.bootstrap_cluster import ClusterPlatform
 from heliotrope.domain.serving_plan import ObservedServing, ServingPlan
-from heliotrope.vocabulary import LABEL_MODEL, Role
+from heliotrope.settings import Settings
+from heliotrope.vocabulary import ENV_KSERVE_MODE, LABEL_MODEL, Role
 from tests.emulated.kserve_steps import AT, DARK, FULL, HALF, MODEL, ONE, WAY, Cluster, plan
 from tests.emulated.watching import mute, unmute, until
 
@@ -224,3 +228,31 @@ def test_a_model_that_copies_do_not_hold_yet_is_not_taken_for_one_that_was_never
     seen = ours.observe(MODEL)
     assert seen is not None
     assert seen.weights == {"1": 100}
+
+
+@pytest.mark.parametrize("mode", ServingMode)
+def test_a_controllers_platform_reads_copies_until_it_is_closed_and_no_others_does(
+    cluster: Callable[[ServingMode], WatchedCluster], mode: ServingMode, tmp_path: Path
+) -> None:
+    here = cluster(mode)
+    here.carried_out(ONE)
+    here.copies.close()
+    settings = Settings.parse(
+        {"HELIOTROPE_PLACE": "cluster", ENV_KSERVE_MODE: mode.value}, tmp_path
+    )
+    for account in (Account.PIPELINE, Account.DEPLOYER):
+        assert ClusterPlatform(settings, {}, str(account), here.kube()).watched is None
+    platform = ClusterPlatform(settings, {}, str(Account.CONTROLLER), here.kube())
+    copies = platform.watched
+    assert copies is not None
+    platform.serving.observe(MODEL)
+    platform.traffic.sample(MODEL, AT)
+    until(lambda: copies.current and len(here.api.watches) == len(here.kinds))
+    here.asked()
+    platform.serving.observe(MODEL)
+    assert platform.serving.plan(MODEL) == ONE
+    platform.traffic.sample(MODEL, AT)
+    assert here.asked() == []
+    platform.close()
+    until(lambda: not here.api.watches)
+    assert not copies.current
