@@ -20,6 +20,7 @@ from heliotrope.adapters.sklearn_model import SklearnTrainer
 from heliotrope.domain.backtest.history import History, answers_of, stamp
 from heliotrope.domain.backtest.policy import Policy, PolicyKind
 from heliotrope.domain.serving_plan import Revision, ServingPlan
+from heliotrope.ports.replay import LoggedRequest
 from heliotrope.service.backtest import Span, play
 from heliotrope.service.backtest_training import Shelf
 from heliotrope.spec import ModelSpec, parse_spec
@@ -160,3 +161,32 @@ def _at(text: str) -> datetime:
     from heliotrope.domain.decisions import Decision
 
     return Decision.from_json(text).at
+
+
+def test_a_row_that_a_canary_is_asked_again_was_answered_once(
+    engine: DuckDBEngine, tmp_path: Path
+) -> None:
+    past = history()
+    world = world_of(past, engine, tmp_path)
+    world._versions["1"] = answers_of(SPEC, np.zeros(len(past)))
+    world._versions["2"] = answers_of(SPEC, np.ones(len(past)))
+    revisions = (
+        Revision(version="1", role=Role.CHAMPION),
+        Revision(version="2", role=Role.CANARY),
+    )
+    world.serving.apply(
+        ServingPlan(
+            model="flip", revisions=revisions, weights={"1": 50, "2": 50}, at=START, reason="-"
+        )
+    )
+    now = START + timedelta(days=1)
+    world.clock.move(now)
+    count = world.play(START - timedelta(days=1), now)
+    before = world.answered()
+    assert before.rows.tolist() == list(range(count))
+    assert {0, 1} == set(before.says.called.tolist())
+    requests = [LoggedRequest(str(row), ()) for row in range(count)]
+    world.serving.ask("memory://2", "flip", requests, 1.0)
+    after = world.answered()
+    assert after.rows.tolist() == before.rows.tolist()
+    assert after.says.called.tolist() == before.says.called.tolist()
