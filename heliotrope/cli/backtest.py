@@ -67,7 +67,7 @@ def backtest(
     from heliotrope.service.backtest_comparing import Question, compare
     from heliotrope.spec import load_spec
 
-    _require_ending(out)
+    _require_out(out)
     spec = _seeded(load_spec(spec_file), seed)
     policies, beside = settings(spec, wishes or []), references(spec)
     if only:
@@ -124,11 +124,16 @@ def _utc(at: datetime) -> datetime:
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
 
-def _require_ending(out: Path | None) -> None:
+def _require_out(out: Path | None) -> None:
+    """Refuse before minutes are spent on what could not be kept."""
     from heliotrope.errors import UsageError
 
-    if out is not None and out.suffix.lower() not in _ENDINGS:
+    if out is None:
+        return
+    if out.suffix.lower() not in _ENDINGS:
         raise UsageError(f"--out must end in {' or '.join(_ENDINGS)}. Got {out}.")
+    if not out.parent.is_dir() or out.is_dir():
+        raise UsageError(f"--out must be a file in a folder that is there. Got {out}.")
 
 
 def _write(report: "BacktestReport", out: Path) -> None:

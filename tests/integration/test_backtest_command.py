@@ -151,6 +151,11 @@ def test_a_history_that_cannot_be_played_is_refused_by_what_is_wrong(
         (["--start", "2020-01-01"], UsageError, "--start must lie within the history"),
         (["--change", "2020-01-01"], UsageError, "--change must lie within the simulation"),
         (["--out", "told.pdf"], UsageError, "--out must end in .md or .html. Got told.pdf"),
+        (
+            ["--out", "gone/told.md"],
+            UsageError,
+            "--out must be a file in a folder that is there. Got gone/told.md",
+        ),
         (["--history", "log"], DataFault, "the log of flip must hold predictions. It holds none"),
     ],
 )

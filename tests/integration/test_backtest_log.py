@@ -160,7 +160,8 @@ def test_the_log_is_played_as_it_was_served_and_labelled(served: Served) -> None
     # In another order than they happened, and two versions share the users.
     served.answer(names[half:], found[half:], version="2", role=Role.CANARY)
     served.answer(names[:half], found[:half])
-    # A shadow was asked again and a spool was sent twice: neither is a user.
+    # A shadow and a canary were asked again and a spool was sent twice: none of them is a user.
+    served.answer(names[:30], found[:30].assign(at=found["at"][:30] + HOUR), "2", Role.CANARY)
     served.answer(names[:50], found[:50].assign(at=found["at"][:50] + HOUR), "2", Role.SHADOW)
     served.answer(names[:20], found[:20])
     told = np.flatnonzero(np.arange(len(found)) % 10)
