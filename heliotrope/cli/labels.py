@@ -37,8 +37,9 @@ def send(
 ) -> None:
     """Send a file of labels; running it again sends nothing twice.
 
-    Each row holds prediction_id or entity_key, label, and may hold happened_at (ISO 8601 with a
-    zone) and model. Rows that are refused are named with their reason; the others are taken.
+    Each row holds prediction_id (an answer's id and the row's place, such as ID/0) or entity_key,
+    label, and may hold happened_at (ISO 8601 with a zone) and model. Rows that are refused are
+    named with their reason; the others are taken.
 
     Exit codes: 0 every row was taken; 2 some were refused; 6 the collector does not answer.
     """

@@ -399,11 +399,16 @@ def test_status_counts_labelled_unknown_corrected_and_lost(store: DeltaEventStor
         LabelUpload(labels("r1-1/0", label="no"), "two"),
         LabelUpload(labels("r1-1/0", label="no"), "two"),
         LabelUpload(LabelRows([None], ["e1"], ["no"], [None], [0]), "three"),
+        LabelUpload(labels("r1-1/1"), "the same again, which corrects nothing"),
+        LabelUpload(labels("r1-2"), "a request's id"),
     ]
     commit_labels(store, moments, "m", uploads)
     found = label_status(store, "m")
-    assert (found.predictions, found.labels, found.labelled) == (6, 5, 2)
-    assert (found.unknown, found.corrections, found.by_entity) == (1, 1, 1)
+    assert (found.predictions, found.labels, found.labelled) == (6, 7, 2)
+    assert (found.unknown, found.corrections, found.by_entity) == (2, 1, 1)
+    assert found.request_ids == 1
+    assert "such as ID/0" in found.text()
+    assert "33.3%) by prediction id" in found.text()
     assert found.lost_records == 2
     assert "33.3%" in found.text()
     assert found.last_received is not None
