@@ -124,5 +124,6 @@ class ObjectStore:
 
     def _happened(self, key: Key, before: Object | None, after: Object | None) -> None:
         self.version += 1
-        self._history.append(Change(self.version, key, copy.deepcopy(before), copy.deepcopy(after)))
+        # Values are replaced, never changed, so that they may be kept as they are.
+        self._history.append(Change(self.version, key, before, after))
         self.changed.notify_all()
