@@ -78,7 +78,7 @@ class SpoolReader:
     """Reads each record once, in order, however often `poll` is called.
 
     Raises:
-        NotFoundError: there is no such folder.
+        NotFoundError: there is no such folder, or it holds the spools of several predictors.
     """
 
     def __init__(self, folder: Path, after: int = 0) -> None:
@@ -86,6 +86,11 @@ class SpoolReader:
         if not folder.is_dir():
             raise NotFoundError(
                 f"The spool must be a folder that a predictor writes. Got {folder}."
+            )
+        inner = sorted({str(one.parent) for one in folder.glob(f"*/*{SUFFIX}")})
+        if inner and not any(folder.glob(f"*{SUFFIX}")):
+            raise NotFoundError(
+                f"The spool must be one predictor's. Got {folder}, which holds {', '.join(inner)}."
             )
         self.folder = folder
         self.after = after

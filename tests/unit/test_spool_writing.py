@@ -378,3 +378,10 @@ def test_marks_stay_few_and_tell_every_age_within_a_hundredth() -> None:
     assert not marks.waiting
     marks.note(last + 1, 300_000.0)
     assert marks.oldest(0) == 300_000.0
+
+
+def test_the_folder_of_several_spools_is_no_spool_and_names_them(tmp_path: Path) -> None:
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / f"{1:020d}.spool").write_bytes(b"")
+    with pytest.raises(NotFoundError, match=f"holds {tmp_path}/1"):
+        SpoolReader(tmp_path)
