@@ -360,6 +360,7 @@ def test_a_controller_killed_at_some_points_comes_to_the_same_end(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("wanted", ENDS)
 def test_a_controller_killed_at_any_point_comes_to_the_same_end(
     world: Callable[..., World], wanted: str
