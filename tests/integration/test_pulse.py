@@ -1,7 +1,5 @@
 """A process that hangs is told from one that a busy machine holds up, by what it does."""
 
-import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -12,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from heliotrope.adapters.embedded.free_port import free_port
-from heliotrope.adapters.embedded.supervisor.process import Child, ChildSpec, ChildState
 from heliotrope.adapters.embedded.supervisor.pulse import Pulse, pulse_of, still
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
@@ -28,14 +24,6 @@ threading.Thread(target=spin).start()
 time.sleep(1000)
 """
 SLEEPS = "import time; print(flush=True); time.sleep(1000)"
-ANSWERS = """
-import http.server, sys
-class Ready(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200); self.send_header("content-length", "0"); self.end_headers()
-    def log_message(self, *words): pass
-http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Ready).serve_forever()
-"""
 
 
 @contextmanager
@@ -74,40 +62,3 @@ def test_one_that_waits_is_still_and_one_that_is_gone_is_not_said_to_be() -> Non
         await_that(lambda: still(*pulses(process.pid)))
     assert pulse_of(process.pid) is None
     assert not still(None, Pulse(1, False))
-
-
-def test_a_child_that_hangs_is_silent_and_ready_again_when_it_goes_on(tmp_path: Path) -> None:
-    port = free_port()
-    spec = ChildSpec(
-        name="hangs",
-        command=(sys.executable, "-c", ANSWERS, str(port)),
-        log=tmp_path / "log",
-        ready_url=f"http://127.0.0.1:{port}/",
-        answers_itself=True,
-    )
-
-    async def until(child: Child, state: ChildState) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while child.state is not state:
-                await asyncio.sleep(0.02)
-
-    async def play() -> list[str]:
-        child, told = Child(lambda: spec), []
-        child.start()
-        try:
-            await until(child, ChildState.READY)
-            assert child.pid is not None
-            os.kill(child.pid, signal.SIGSTOP)
-            await until(child, ChildState.SILENT)
-            told.append(child.message)
-            assert not child.ready
-            os.kill(child.pid, signal.SIGCONT)
-            await until(child, ChildState.READY)
-            told.append(child.message)
-        finally:
-            await child.stop()
-        return told
-
-    silent, ready = asyncio.run(play())
-    assert "silent for" in silent
-    assert ready == ""

@@ -122,8 +122,10 @@ class Child:
 
     @property
     def ready(self) -> bool:
-        """It answers, as far as is known."""
-        return self.state is ChildState.READY and self.pid is not None
+        """It answers, as far as is known, and was not told to stop."""
+        return (
+            self.state is ChildState.READY and self.pid is not None and not self._stopping.is_set()
+        )
 
     def start(self) -> None:
         """Begin to keep it running."""
