@@ -34,6 +34,7 @@ from heliotrope.spec import parse_spec
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAYS = 30
+NOW = START + timedelta(days=60)
 GRADES = ("A", "B", "C", "D")
 SPEC = """
 name: bench
@@ -181,7 +182,7 @@ def measure(arguments: argparse.Namespace) -> Figures:
             state = TruthState(Path(folder) / "truth.db")
             truth = Truth(plan, DeltaFeed(str(store), "bench"), engine, state)
             with found.timed("catching_up"):
-                report = truth.tick()
+                report = truth.tick(NOW)
             found.add("peak_mib_catching_up", peak_mib())
             size = sum(path.stat().st_size for path in Path(folder).glob("truth.db*"))
             found.add("state_mib", size / 2**20)
@@ -205,12 +206,12 @@ def measure_ticks(
     late = rng.permutation(arguments.predictions)[: arguments.new_labels]
     append(store, "labels", labels(late, "b", rng))
     with found.timed("next_tick"):
-        report = truth.tick()
+        report = truth.tick(NOW)
     found.add("next_tick_cells", report.cells)
     with found.timed("idle_tick"):
-        truth.tick()
+        truth.tick(NOW)
     with found.timed("reading_windows"):
-        shown = truth.windows(START + timedelta(days=60))
+        shown = truth.windows(NOW)
     found.add("windows", len(shown))
     found.add("peak_mib", peak_mib())
 

@@ -2,6 +2,9 @@
 
 A tick looks up what its new rows touch and nothing else. It answers with the rows as they were and
 as they are (`sign` -1 and 1): the difference of their statistics is what the windows gain.
+
+What is too old to be restated is forgotten by a sweep that goes round the tables, a few rows on for
+each new one: so the tables stay about as large as the horizon, and no tick pays for all of them.
 """
 
 import sqlite3
@@ -22,6 +25,15 @@ from heliotrope.domain.truth.rows import (
 )
 
 Row = tuple[Any, ...]
+SWEPT_EACH = 4
+"""Rows that are looked at for each new one: the tables hold a third more than they must."""
+_OLD = {
+    "predictions": "at < :before",
+    # A label that a kept prediction has counted must stay: a correction takes it off again.
+    "labels": "received < :before AND CASE kind WHEN :by_id THEN NOT EXISTS "
+    "(SELECT 1 FROM predictions p WHERE p.prediction_id = labels.target) ELSE until < :before END",
+}
+_KEYS = {"predictions": PREDICTION_KEY, "labels": LABEL_KEY}
 
 _LABEL_COLUMNS = (*LABEL_KEY, "value", "until", "received")
 _LABEL_TYPES = (*[pa.string()] * 3, pa.float64(), pa.int64(), pa.int64())
@@ -39,6 +51,8 @@ class Touched:
     """Rows that were not known."""
     repeated: int
     """Rows that were known."""
+    late: int = 0
+    """Rows that are too old to be told from forgotten ones; nothing was done with them."""
 
     @property
     def entities(self) -> bool:
@@ -47,10 +61,18 @@ class Touched:
 
 
 class RowStore:
-    """Predictions and labels in an open transaction."""
+    """Predictions and labels in an open transaction.
 
-    def __init__(self, connection: sqlite3.Connection, plan: TruthPlan) -> None:
-        self._db = connection
+    Args:
+        connection: in the transaction.
+        plan: of the model.
+        before: predictions made before this, microseconds since 1970, may be forgotten already.
+    """
+
+    def __init__(
+        self, connection: sqlite3.Connection, plan: TruthPlan, before: int | None = None
+    ) -> None:
+        self._db, self._before = connection, before
         self._columns = (
             *PREDICTION_KEY, "at", "entity", "called", "score",
             *plan.score_columns, *plan.slice_columns,
@@ -77,7 +99,8 @@ class RowStore:
 
     def absorb_predictions(self, batch: pa.Table) -> Touched:
         """Keep new predictions; of one known already, the lesser by `PREDICTION_ORDER`."""
-        rows = _tuples(batch, self._columns)
+        every = _tuples(batch, self._columns)
+        rows = self._young(every)
         self._note_newest(rows)
         before: list[Row] = []
         after = rows
@@ -95,7 +118,14 @@ class RowStore:
             _signed(_LABEL_COLUMNS, _LABEL_TYPES, labels if before else [], labels),
             fresh=len(rows) - repeated,
             repeated=repeated,
+            late=len(every) - len(rows),
         )
+
+    def _young(self, rows: list[Row]) -> list[Row]:
+        if self._before is None:
+            return rows
+        at = self._columns.index("at")
+        return [row for row in rows if row[at] >= self._before]
 
     def load_predictions(self, batch: pa.Table) -> int:
         """Keep predictions where there are none yet, each key once; answers how many."""
@@ -151,6 +181,42 @@ class RowStore:
         ).fetchone()
         return int(row[0])
 
+    def sweep(
+        self, table: str, before: int, after: Row | None, count: int
+    ) -> tuple[Row | None, int]:
+        """Look at the next rows in the order of their key, and forget the old ones.
+
+        Args:
+            table: `predictions` or `labels`.
+            before: what is older is forgotten, microseconds since 1970.
+            after: the key that was last looked at; None begins at the first.
+            count: rows to look at.
+
+        Returns:
+            The key to go on after, None at the end of the table, and how many were forgotten.
+        """
+        if count < 1:
+            return after, 0
+        names = ", ".join(_KEYS[table])
+        marks: dict[str, Any] = {"before": before, "by_id": BY_ID, "count": count - 1}
+        within = "1"
+        if after is not None:
+            marks |= {f"a{place}": value for place, value in enumerate(after)}
+            within = f"({names}) > (:a0, :a1, :a2)"
+        last = self._db.execute(
+            f"SELECT {names} FROM {table} WHERE {within} "  # noqa: S608
+            f"ORDER BY {names} LIMIT 1 OFFSET :count",
+            marks,
+        ).fetchone()
+        if last is not None:
+            marks |= {f"z{place}": value for place, value in enumerate(last)}
+            within += f" AND ({names}) <= (:z0, :z1, :z2)"
+        gone = self._db.execute(
+            f"DELETE FROM {table} WHERE {within} AND {_OLD[table]}",  # noqa: S608
+            marks,
+        )
+        return last, gone.rowcount
+
     def _insert_all(self, table: str, rows: list[Row], width: int) -> bool:
         # Most batches hold nothing known; inserting them finds that out without a look-up each.
         self._db.execute("SAVEPOINT fresh")
@@ -169,8 +235,7 @@ class RowStore:
 
     def _known(self, table: str, rows: list[Row], width: int) -> dict[Row, Row]:
         self._look_for(row[:width] for row in rows)
-        key = PREDICTION_KEY if table == "predictions" else LABEL_KEY
-        on = " AND ".join(f"t.{name} = w.k{place}" for place, name in enumerate(key))
+        on = " AND ".join(f"t.{name} = w.k{place}" for place, name in enumerate(_KEYS[table]))
         found = self._db.execute(
             f"SELECT t.* FROM temp.wanted w CROSS JOIN {table} t ON {on}"  # noqa: S608
         )

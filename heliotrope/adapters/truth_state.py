@@ -5,6 +5,7 @@ write lock is taken at its start, so a second controller waits or is refused, an
 twice. Readers see the last finished tick (write-ahead log).
 """
 
+import json
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from heliotrope.adapters.truth_rows import RowStore
+from heliotrope.adapters.truth_rows import SWEPT_EACH, RowStore
 from heliotrope.domain.truth.cell import Cell, CellKey
 from heliotrope.domain.truth.documents import Folded
 from heliotrope.domain.truth.feed import TruthChanges, TruthMark
@@ -43,8 +44,9 @@ class TruthTransaction:
     """One tick's reading and writing."""
 
     def __init__(self, connection: sqlite3.Connection, plan: TruthPlan) -> None:
-        self._db = connection
-        self.rows = RowStore(connection, plan)
+        self._db, self._horizon = connection, plan.horizon_us
+        before = _meta(connection, "before")
+        self.rows = RowStore(connection, plan, int(before) if before else None)
         """Predictions and labels."""
         self._revision = int(_meta(connection, "revision") or 0)
         self._restated = False
@@ -72,13 +74,44 @@ class TruthTransaction:
         self._restated = self._restated or bool(gained)
         return len(gained)
 
+    def forget(self, now: int, fresh: int) -> int:
+        """Forget rows beyond the horizon, as many on as are new; answers how many went.
+
+        Args:
+            now: microseconds since 1970. The newest prediction is trusted up to there only: one
+                that a wrong clock dates far ahead must not take the others with it.
+            fresh: rows that are new.
+        """
+        self._note_newest()
+        newest = _meta(self._db, "newest")
+        if newest is None:
+            return 0
+        before = self._raise("before", min(int(newest), now) - self._horizon)
+        gone = 0
+        for table in ("predictions", "labels"):
+            place = _meta(self._db, f"swept.{table}")
+            after = tuple(json.loads(place)) if place else None
+            after, forgotten = self.rows.sweep(table, before, after, SWEPT_EACH * fresh)
+            _set_meta(self._db, f"swept.{table}", json.dumps(after) if after else "")
+            gone += forgotten
+        return gone
+
+    def _note_newest(self) -> None:
+        if self.rows.newest is not None:
+            self._raise("newest", self.rows.newest)
+
+    def _raise(self, name: str, value: int) -> int:
+        """Keep the greater of what is kept and this."""
+        known = _meta(self._db, name)
+        greater = value if known is None else max(int(known), value)
+        _set_meta(self._db, name, str(greater))
+        return greater
+
     def finish(self) -> None:
         """Note what the tick as a whole changed."""
         if self._restated:
             _set_meta(self._db, "revision", str(self._revision + 1))
-        if self.rows.newest is not None:
-            newest = max(self.rows.newest, int(_meta(self._db, "newest") or self.rows.newest))
-            _set_meta(self._db, "newest", str(newest))
+        self._note_newest()
 
 
 class TruthState:

@@ -61,7 +61,7 @@ def truth(
             found = opened.recomputed(now, start)
         else:
             try:
-                while opened.tick().behind:
+                while opened.tick(now).behind:
                     pass
             except ConflictError:
                 typer.echo("A controller is taking in new events; shown as of its last.", err=True)

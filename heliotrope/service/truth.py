@@ -11,7 +11,7 @@ from heliotrope.domain.truth.cell import Cell, CellKey, split_rows
 from heliotrope.domain.truth.documents import Folded, WindowTruth
 from heliotrope.domain.truth.feed import LABELS, PREDICTIONS, FeedStep, TruthChanges, TruthMark
 from heliotrope.domain.truth.folding import fold
-from heliotrope.domain.truth.plan import WHOLE, TruthPlan
+from heliotrope.domain.truth.plan import WHOLE, TruthPlan, micros_of
 from heliotrope.domain.truth.reading import windows
 
 
@@ -22,6 +22,7 @@ class Touched(Protocol):
     labels: Any
     fresh: int
     repeated: int
+    late: int
 
     @property
     def entities(self) -> bool: ...
@@ -47,6 +48,8 @@ class Transaction(Protocol):
     def add(
         self, gained: Mapping[CellKey, Cell], fold: Callable[[CellKey, Cell], Folded]
     ) -> int: ...
+
+    def forget(self, now: int, fresh: int) -> int: ...
 
 
 class State(Protocol):
@@ -102,10 +105,14 @@ class TickReport(Document):
     predictions: int = 0
     """New ones."""
     repeated_predictions: int = 0
+    late_predictions: int = 0
+    """Rows that came after the horizon of their label, which is too late to restate anything."""
     labels: int = 0
     repeated_labels: int = 0
     unusable_labels: int = 0
     """Rows that name no class, no number, no target or no time."""
+    forgotten: int = 0
+    """Rows, of predictions and labels, that were let go since they are beyond the horizon."""
     cells: int = 0
     """Windows, by version, role and slice, that were restated."""
     transactions: int = 0
@@ -132,12 +139,15 @@ class Truth:
     state: State
     limits: TickLimits = TickLimits()
 
-    def tick(self) -> TickReport:
+    def tick(self, now: datetime | None = None) -> TickReport:
         """Take in what is new; costs in proportion to it.
 
         Can be killed anywhere: the next tick goes on from the last finished transaction. It ends
         with the first transaction that was not full: what came meanwhile is the next tick's, or
         events that never cease would keep this one from its end.
+
+        Args:
+            now: UTC. What is beyond `label.horizon` by then is forgotten bit by bit; None keeps it.
 
         Raises:
             ConflictError: another process is ticking.
@@ -145,7 +155,7 @@ class Truth:
         """
         tally, more = _Tally(), True
         for _ in range(self.limits.transactions):
-            more = self._chunk(tally)
+            more = self._chunk(tally, now)
             if not more:
                 break
         return TickReport(**tally.counts, behind=more)
@@ -175,11 +185,11 @@ class Truth:
     def _fold(self, key: CellKey, cell: Cell) -> Folded:
         return fold(cell, self.plan, whole=key.axis == WHOLE)
 
-    def _chunk(self, tally: _Tally) -> bool:
+    def _chunk(self, tally: _Tally, now: datetime | None) -> bool:
         """One transaction; whether it was full, so that there may be more."""
         with self.state.transaction(self.plan) as step:
             if step.cursor(PREDICTIONS) is None and step.cursor(LABELS) is None:
-                return self._first(step, tally)
+                return self._first(step, tally, now)
             room = self.limits.chunk_rows
             predictions = _take(self.feed.steps(PREDICTIONS, step.cursor(PREDICTIONS)), room)
             room -= sum(part.rows for part in predictions)
@@ -194,10 +204,16 @@ class Truth:
             for table, parts in ((PREDICTIONS, predictions), (LABELS, labels)):
                 if parts:
                     step.move_cursor(table, parts[-1].version)
+            rows = sum(part.rows for part in (*predictions, *labels))
+            self._forget(step, now, rows, tally)
         tally.add(cells=changed, transactions=1)
-        return sum(part.rows for part in (*predictions, *labels)) >= self.limits.chunk_rows
+        return rows >= self.limits.chunk_rows
 
-    def _first(self, step: Any, tally: _Tally) -> bool:
+    def _forget(self, step: Any, now: datetime | None, fresh: int, tally: _Tally) -> None:
+        if now is not None:
+            tally.add(forgotten=step.forget(micros_of(now), fresh))
+
+    def _first(self, step: Any, tally: _Tally, now: datetime | None) -> bool:
         """All of history: one query adds it up, since nothing is known that it could restate."""
         steps = {table: list(self.feed.steps(table, None)) for table in (PREDICTIONS, LABELS)}
         if not any(steps.values()):
@@ -214,6 +230,8 @@ class Truth:
         for table, parts in steps.items():
             if parts:
                 step.move_cursor(table, parts[-1].version)
+        fresh = sum(part.rows for parts in steps.values() for part in parts)
+        self._forget(step, now, fresh, tally)
         tally.add(cells=changed, transactions=1)
         return True
 
@@ -222,7 +240,11 @@ class Truth:
     ) -> None:
         for batch in self.engine.prediction_rows(files, self.plan, self.limits.batch_rows):
             touched = step.rows.absorb_predictions(batch)
-            tally.add(predictions=touched.fresh, repeated_predictions=touched.repeated)
+            tally.add(
+                predictions=touched.fresh,
+                repeated_predictions=touched.repeated,
+                late_predictions=touched.late,
+            )
             self._gain(touched, gained)
 
     def _take_labels(

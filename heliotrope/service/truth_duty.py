@@ -35,11 +35,17 @@ class TruthDuty:
         """
         export_promises(self._spec, self._board)
         try:
-            report = self._book.truth.tick()
+            report = self._book.truth.tick(now)
         finally:
             # What a tick before took in is still true while the store is away.
             self._export(now)
-        for kind, count in (("predictions", report.predictions), ("labels", report.labels)):
+        counts = {
+            "predictions": report.predictions,
+            "labels": report.labels,
+            "forgotten": report.forgotten,
+            "too_late": report.late_predictions,
+        }
+        for kind, count in counts.items():
             self._board.add(metrics.TRUTH_EVENTS, self.model, kind, by=count)
         self._board.add(metrics.TRUTH_UNUSABLE_LABELS, self.model, by=report.unusable_labels)
 

@@ -99,6 +99,9 @@ def _one_class(value: object) -> object:
 _Class = Annotated[str | int | bool | None, BeforeValidator(_one_class)]
 
 
+LEAST_HORIZON = timedelta(days=90)
+
+
 class Label(Part):
     """What is predicted, and how late its truth arrives."""
 
@@ -117,6 +120,15 @@ class Label(Part):
     """Largest label (regression only)."""
     delay: Duration = timedelta(0)
     """How long after the event the label is final. Younger rows are never trained or judged on."""
+    horizon: Duration | None = None
+    """How long after a prediction its label, or a correction, still restates the truth; at least
+    `delay`. Left out, four times `delay` and at least 90 days. What comes later is kept in its
+    table and restates no window; so the truth's state does not grow without end."""
+
+    @property
+    def restated_for(self) -> timedelta:
+        """`horizon`, or what stands for it."""
+        return max(4 * self.delay, LEAST_HORIZON) if self.horizon is None else self.horizon
 
 
 class Trainer(Part):
@@ -299,6 +311,10 @@ class ModelSpec(Part):
                 problems.append(
                     f"label.classes|list three or more different classes|{show(label.classes)}"
                 )
+        if label.horizon is not None and label.horizon < label.delay:
+            problems.append(
+                f"label.horizon|be at least label.delay ({label.delay})|{label.horizon}"
+            )
         if label.min is not None and label.max is not None and label.min >= label.max:
             problems.append(f"label.min|be below label.max ({label.max})|{label.min}")
         return problems

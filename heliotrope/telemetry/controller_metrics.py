@@ -104,7 +104,8 @@ TRUTH_ESTIMATE_UNRELIABLE = _gauge(
 )
 TRUTH_EVENTS = _counter(
     "ml_truth_events_total",
-    "Events read into the truth, by kind (predictions, labels).",
+    "Events read into the truth, by kind: predictions, labels; forgotten (rows let go, being "
+    "beyond label.horizon); too_late (predictions that came after it, or were read again).",
     ("model", "kind"),
 )
 TRUTH_UNUSABLE_LABELS = _counter(

@@ -79,6 +79,8 @@ class TruthPlan:
     delay_us: int
     """After this long past its end a window is mature."""
     mature_coverage: float
+    horizon_us: int
+    """A prediction older than this is forgotten: what comes for it restates nothing."""
 
     @classmethod
     def of(cls, spec: ModelSpec) -> "TruthPlan":
@@ -100,6 +102,7 @@ class TruthPlan:
             greater_is_better=METRICS[spec.metrics.primary].greater_is_better,
             delay_us=spec.label.delay // timedelta(microseconds=1),
             mature_coverage=spec.monitoring.mature_coverage,
+            horizon_us=spec.label.restated_for // timedelta(microseconds=1),
         )
 
     @property
@@ -133,11 +136,16 @@ class TruthPlan:
 
     def window_of(self, at: datetime) -> int:
         """Number of the window that holds a time."""
-        return ((at - _EPOCH) // timedelta(microseconds=1) - ORIGIN_US) // self.window_us
+        return (micros_of(at) - ORIGIN_US) // self.window_us
 
     def slice_name(self, axis: int, code: int) -> str | None:
         """Name of a slice; None for the whole window."""
         return None if axis == WHOLE else self.axes[axis].name(code)
+
+
+def micros_of(at: datetime) -> int:
+    """Microseconds since 1970 of a time in UTC."""
+    return (at - _EPOCH) // timedelta(microseconds=1)
 
 
 def _axis(feature: Feature, bins: tuple[float, ...] | None) -> SliceAxis:
