@@ -232,6 +232,8 @@ DATA_FAULTY = "faulty"
 # HTTP
 HEADER_REQUEST_ID = "x-request-id"
 HEADER_MODEL_VERSION = "x-model-version"
+HEADER_REPLAY = "x-heliotrope-replay"
+"""On a request that the platform repeats from its log: its answer reaches nobody."""
 
 # Between a predictor's shipper, label senders and a collector
 HEADER_SPOOL_FOLLOWS = "x-spool-follows"

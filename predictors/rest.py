@@ -9,7 +9,8 @@ routes whose errors repeat what was sent, answer 404.
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from heliotrope.vocabulary import HEADER_MODEL_VERSION, HEADER_REQUEST_ID
+from heliotrope.domain.spool_format import REPLAY
+from heliotrope.vocabulary import HEADER_MODEL_VERSION, HEADER_REPLAY, HEADER_REQUEST_ID
 from predictors.answering import BROKEN, RestAnswers
 from predictors.core import check_request_id, new_request_id
 from predictors.refusals import Refused, no_such_model
@@ -22,6 +23,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 _JSON = (b"content-type", b"application/json")
 _ID = HEADER_REQUEST_ID.encode()
+_REPLAY = HEADER_REPLAY.encode()
 _CLOSING = (413, 415)
 """Answered before the body was read, so the connection cannot be used again."""
 
@@ -62,7 +64,8 @@ class RestApplication:
 
     async def _predict(self, protocol: str, headers: Headers, receive: Receive, send: Send) -> None:
         try:
-            given, length = check_headers(headers)
+            given, length, replayed = check_headers(headers)
+            protocol = as_asked(protocol, replayed)
             body = await self._read(receive, length)
         except Refused as refused:
             reply = self.answers.refuse(protocol, refused)
@@ -177,9 +180,15 @@ def _usable(value: bytes) -> bool:
     return True
 
 
-def check_headers(headers: Headers) -> tuple[str | None, int | None]:
-    """The caller's id and the body's length; refuses bodies that are not plain JSON."""
-    given, length = None, None
+def as_asked(protocol: str, replayed: bool) -> str:
+    """The protocol of a path's request; the platform repeats its log in v1 only."""
+    return REPLAY if replayed and protocol == "v1" else protocol
+
+
+def check_headers(headers: Headers) -> tuple[str | None, int | None, bool]:
+    """The caller's id, the body's length, and whether it is repeated from the log; refuses bodies
+    that are not plain JSON."""
+    given, length, replayed = None, None, False
     for name, value in headers:
         if name == b"content-length":
             length = int(value)
@@ -188,12 +197,14 @@ def check_headers(headers: Headers) -> tuple[str | None, int | None]:
                 _check_content_type(value)
         elif name == _ID:
             given = value.decode("latin-1")
+        elif name == _REPLAY:
+            replayed = True
         elif name == b"content-encoding" and value != b"identity":
             raise Refused(415, "content-encoding must be left out. Send the body as it is.")
         elif name == b"inference-header-content-length":
             must = "be left out: binary tensors are not read over REST, send them over gRPC"
             raise Refused(415, f"inference-header-content-length must {must}.")
-    return given, length
+    return given, length, replayed
 
 
 def _check_content_type(value: bytes) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from heliotrope.domain.events import (
     FEATURE_PREFIX,
@@ -19,7 +20,7 @@ from heliotrope.domain.events import (
 from heliotrope.domain.labels import LabelUpload
 from heliotrope.domain.spool_batch import Loss, SpoolBatch
 from heliotrope.spec.features import Feature, FeatureType
-from heliotrope.vocabulary import Task
+from heliotrope.vocabulary import Role, Task
 
 _DAY_US = 86_400_000_000
 _TYPES = {
@@ -74,7 +75,7 @@ def predictions_table(batch: SpoolBatch, received_at_us: int, existing: Mapping[
         "request_id": requests,
         "row": pa.array((np.arange(rows) - per_row(starts)).astype(np.int32)),
         "version": _constant(header.version, rows),
-        "role": _constant(str(header.role), rows),
+        "role": _roles(header.role, per_row(batch.replayed)),
         "predicted_at": _moments(at),
         "received_at": _moments(np.full(rows, received_at_us)),
         "entity_key": pa.array(batch.entity_keys, pa.string())
@@ -92,6 +93,13 @@ def predictions_table(batch: SpoolBatch, received_at_us: int, existing: Mapping[
         name = feature_column(feature, existing)
         columns[name] = _feature(feature, batch.features[:, position])
     return pa.table(columns)
+
+
+def _roles(role: Role, replayed: npt.NDArray[np.bool_]) -> Any:
+    """What a version answered of the log it answered as a shadow, whatever it is to users."""
+    if role is Role.SHADOW or not replayed.any():
+        return _constant(str(role), len(replayed))
+    return pc.if_else(pa.array(replayed), str(Role.SHADOW), str(role))
 
 
 def feature_column(feature: Feature, existing: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from heliotrope.ports.replay import LoggedRequest, Replayed, ReplayOutcome
-from heliotrope.vocabulary import HEADER_REQUEST_ID
+from heliotrope.vocabulary import HEADER_REPLAY, HEADER_REQUEST_ID
 
 _UNPROCESSABLE = 422
 
@@ -72,7 +72,8 @@ class HttpReplayer:
         body = {"instances": [dict(row) for row in request.rows]}
         name = request.request_id
         try:
-            answer = self._client.post(url, json=body, headers={HEADER_REQUEST_ID: name})
+            headers = {HEADER_REQUEST_ID: name, HEADER_REPLAY: "1"}
+            answer = self._client.post(url, json=body, headers=headers)
         except httpx.HTTPError as error:
             kind = type(error).__name__
             return Replayed(name, ReplayOutcome.FAILED, f"{kind}: {error}".rstrip(": "))

@@ -18,7 +18,15 @@ import orjson
 from numpy.lib.stride_tricks import sliding_window_view
 
 from heliotrope.domain.spool_format import _RECORD as RECORD_HEAD
-from heliotrope.domain.spool_format import FRAME, MARK, Kind, SegmentHeader, decode_header
+from heliotrope.domain.spool_format import (
+    FRAME,
+    MARK,
+    PROTOCOLS,
+    REPLAY,
+    Kind,
+    SegmentHeader,
+    decode_header,
+)
 from heliotrope.spec.features import FeatureType
 from heliotrope.vocabulary import Task
 
@@ -46,6 +54,8 @@ class SpoolBatch:
     """[records]"""
     request_ids: Sequence[str]
     """[records]"""
+    replayed: npt.NDArray[np.bool_]
+    """[records], whether it answers a request repeated from the log, and so nobody."""
     features: npt.NDArray[np.float32]
     """[rows in all, features]"""
     scores: npt.NDArray[np.float32]
@@ -73,6 +83,7 @@ class SpoolBatch:
             latency_us=self.latency_us[start:],
             rows=self.rows[start:],
             request_ids=self.request_ids[start:],
+            replayed=self.replayed[start:],
             features=self.features[row:],
             scores=self.scores[row:],
             predictions=None if self.predictions is None else self.predictions[row:],
@@ -96,6 +107,7 @@ class _Walk:
 
     heads: list[tuple[int, int, int, int]]
     """Sequence, predicted at, latency (ns), rows."""
+    protocols: list[int]
     names: list[bytes]
     features: list[int]
     scores: list[int]
@@ -134,6 +146,7 @@ def decode_batch(body: bytes) -> SpoolBatch:
         latency_us=latency // 1000,
         rows=rows,
         request_ids=_texts(walk.names),
+        replayed=np.array(walk.protocols) == PROTOCOLS.index(REPLAY),
         features=features,
         scores=scores.reshape(-1, classes) if classes else scores,
         predictions=predictions,
@@ -177,7 +190,7 @@ def _header_of(body: bytes) -> tuple[SegmentHeader, int]:
 
 
 def _walk(body: bytes, at: int, width: int, classes: int, classified: bool) -> _Walk:
-    walk = _Walk([], [], [], [], [], [])
+    walk = _Walk([], [], [], [], [], [], [])
     unpack, end_of_body = RECORD_HEAD.unpack_from, len(body)
     while at < end_of_body:
         size = _payload_size(body, at)
@@ -189,7 +202,9 @@ def _walk(body: bytes, at: int, width: int, classes: int, classified: bool) -> _
             raise BatchError(f"a batch must hold records of one header, at byte {start}.")
         if size < RECORD_HEAD.size:
             raise BatchError(f"a record must be whole, at byte {start}.")
-        _, _, name_size, own_width, own_classes, rows, sequence, when, latency = unpack(body, start)
+        _, protocol, name_size, own_width, own_classes, rows, sequence, when, latency = unpack(
+            body, start
+        )
         name_at = start + RECORD_HEAD.size
         features_at = name_at + name_size
         scores_at = features_at + 4 * rows * own_width
@@ -200,6 +215,7 @@ def _walk(body: bytes, at: int, width: int, classes: int, classified: bool) -> _
         if tail_at > end or bool(body[flag_at]) != classified:
             raise BatchError(f"record {sequence} must have its predictions.")
         walk.heads.append((sequence, when, latency, rows))
+        walk.protocols.append(protocol)
         walk.names.append(body[name_at:features_at])
         walk.features.append(features_at)
         walk.scores.append(scores_at)

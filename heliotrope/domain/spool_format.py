@@ -33,6 +33,10 @@ PAYLOAD_MAX = 1 << 28
 _RECORD = struct.Struct("<BBHHHIQQQ")
 _SEAL = struct.Struct("<BQQQ")
 SEAL_BYTES = FRAME.size + _SEAL.size
+REPLAY = "replay"
+"""v1, of a request that the platform repeats from its log to hear another version's answer."""
+PROTOCOLS = ("v1", "v2", "grpc", REPLAY)
+"""How a request came; a record holds the place."""
 
 
 class Kind(IntEnum):
@@ -88,6 +92,10 @@ class Record:
         """How many rows the request had."""
         return len(self.features)
 
+    def role_in(self, header: SegmentHeader) -> Role:
+        """Of the version as it answered this: what it answers of the log it answers as a shadow."""
+        return Role.SHADOW if self.protocol == REPLAY else header.role
+
 
 @dataclass(frozen=True)
 class Seal:
@@ -96,9 +104,6 @@ class Seal:
     records: int
     rows: int
     last_sequence: int
-
-
-PROTOCOLS = ("v1", "v2", "grpc")
 
 
 def frame(payload: bytes) -> bytes:

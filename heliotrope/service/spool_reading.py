@@ -52,7 +52,7 @@ class Entry:
                 "row": number,
                 "model": header.model,
                 "version": header.version,
-                "role": str(header.role),
+                "role": str(record.role_in(header)),
                 "protocol": record.protocol,
                 "predicted_at": at,
                 "entity_key": record.entity_keys[number] if record.entity_keys else None,

@@ -16,7 +16,7 @@ LABELS: dict[str, str] = {
     "version": "those that are served, and the last ones that were",
     "role": "champion, canary, shadow",
     "task": "binary, multiclass, regression",
-    "protocol": "v1, v2, grpc",
+    "protocol": "v1, v2, grpc, replay",
     "code": "HTTP statuses that are answered, about ten",
     "outcome": "classes of the model, or a handful of ends",
     "reason": "a handful, each named in HELP",

@@ -29,8 +29,8 @@ PREDICTOR_READY = Metric(
 REQUESTS = Metric(
     "ml_prediction_requests_total",
     MetricType.COUNTER,
-    "Prediction requests answered, by protocol (v1, v2, grpc) and HTTP status; for gRPC the status "
-    "that REST would have had.",
+    "Prediction requests answered, by protocol (v1, v2, grpc, replay: repeated from the log) and "
+    "HTTP status; for gRPC the status that REST would have had.",
     Owner.PREDICTOR,
     (*_VERSION, "protocol", "code"),
 )

@@ -483,6 +483,27 @@ def test_metrics_count_requests_rows_and_scores(server: Server) -> None:
     assert rise("ml_spool_rows") == len(ROWS)
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_request_repeated_from_the_log_is_written_down_as_a_shadow_s(
+    server: Server, chunked: bool
+) -> None:
+    name, before = f"again-{chunked}", families(server)
+    asked = {**JSON, "x-request-id": name, "x-heliotrope-replay": "1"}
+    body = json.dumps({"instances": ROWS}).encode()
+    link = http.client.HTTPConnection("127.0.0.1", server.process.port, timeout=20)
+    # What comes in chunks takes the long way through the server.
+    link.request("POST", V1, iter([body]) if chunked else body, asked)
+    answer = link.getresponse()
+    assert (answer.status, len(json.loads(answer.read())["predictions"])) == (200, len(ROWS))
+    link.close()
+    assert {row["role"] for row in server.records()[name]} == {"shadow"}
+    labels = {"protocol": "replay", "code": "200"}
+    counted = [
+        value(x, "ml_prediction_requests_total", **labels) for x in (before, families(server))
+    ]
+    assert counted[1] - counted[0] == 1
+
+
 def test_concurrent_clients_each_get_their_own_answer(server: Server) -> None:
     rows = loan_rows(60, seed=9)
     expected = np.float32(server.scores(rows))

@@ -26,7 +26,7 @@ from heliotrope.cli.labels import DEFAULT_URL, collector_address
 from heliotrope.clock import SimulatedClock, SystemClock
 from heliotrope.domain.serving_plan import Revision, ServingPlan
 from heliotrope.errors import NotFoundError, UnavailableError
-from heliotrope.vocabulary import ENV_COLLECTOR_URL, Role
+from heliotrope.vocabulary import ENV_COLLECTOR_URL, HEADER_REPLAY, Role
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -96,6 +96,11 @@ def test_a_config_has_a_version_of_its_content() -> None:
     same, moved = routes(split, [one, two]), routes({"toy": {"1": 89, "2": 11}}, [one, two])
     assert routes(split, [two, one]) == same
     assert moved["version_info"] != same["version_info"]
+
+
+def test_no_user_can_say_that_a_request_is_one_of_the_platform_s_own() -> None:
+    (made,) = routes({"toy": {"1": 100}}, [Backend("toy", "1", 1000)])["resources"]
+    assert made["request_headers_to_remove"] == [HEADER_REPLAY]
 
 
 def test_spares_answer_a_version_s_users_and_nobody_who_asks_for_it_by_number() -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heliotrope.adapters.event_arrow import predictions_table
 from heliotrope.domain.spool_batch import (
     BatchError,
     Gap,
@@ -97,6 +98,17 @@ def test_columns_hold_what_records_hold_one_by_one(
     later = batch.after(len(sizes) // 2)
     assert later.prediction_ids() == batch.prediction_ids()[sum(sizes[: len(sizes) // 2]) :]
     np.testing.assert_array_equal(later.features, batch.features[sum(sizes[: len(sizes) // 2]) :])
+
+
+def test_what_answers_a_repeated_request_is_a_shadow_s_whatever_the_version_is() -> None:
+    frames = [encode_record(record(1, 2)), encode_record(record(2, protocol="replay"))]
+    frames.append(encode_record(record(3, protocol="v2")))
+    canary = header().model_copy(update={"role": Role.CANARY})
+    batch = decode_batch(encode_header(canary) + b"".join(frames))
+    assert batch.replayed.tolist() == [False, True, False]
+    assert batch.after(1).replayed.tolist() == [True, False]
+    table = predictions_table(batch, 0, {})
+    assert table["role"].to_pylist() == ["canary", "canary", "shadow", "canary"]
 
 
 @settings(max_examples=150, deadline=None)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from heliotrope.vocabulary import HEADER_REPLAY
+
 ROUTES = "models"
 TIMEOUT = "60s"
 HEDGE = "3s"
@@ -85,6 +87,8 @@ def routes(split: Split, backends: Sequence[Backend]) -> dict[str, Any]:
                 "@type": f"{_TYPES}.config.route.v3.RouteConfiguration",
                 "name": ROUTES,
                 "virtual_hosts": [{"name": ROUTES, "domains": ["*"], "routes": found}],
+                # What the platform repeats it asks of a version itself; a user's answer counts.
+                "request_headers_to_remove": [HEADER_REPLAY],
             }
         ]
     )
