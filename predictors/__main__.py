@@ -3,12 +3,15 @@
 import logging
 import os
 import sys
+import warnings
 
 
 def main(arguments: list[str]) -> int:
     """Serve until stopped; 0 then, or the error's exit code with its message on stderr."""
     # Read by OpenMP when onnxruntime and numpy are loaded: a second thread only takes turns.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # KServe's own; it would stand in every predictor's log and nobody who reads that can mend it.
+    warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
     from predictors.settings import parse_settings
 
     settings = parse_settings(arguments)
