@@ -130,17 +130,24 @@ def object_errors(path: str) -> Iterator[None]:
         raise translated from error
 
 
+def _codes(*codes: str) -> re.Pattern[str]:
+    # Told to be one: a port (40341), a row's number, a date or a folder's name is none.
+    told = r"\b(?:status|code|http|answered|response|error)\W{1,3}"
+    return re.compile(rf"{told}(?:{'|'.join(codes)})\b(?![/-])")
+
+
 _DENIED = (
     "access_denied", "access denied", "accessdenied", "invalidaccesskeyid", "forbidden",
-    "invalid_access_key_id", "signaturedoesnotmatch", "signature_does_not_match", "403",
+    "invalid_access_key_id", "signaturedoesnotmatch", "signature_does_not_match",
     "invalidclienttokenid", "invalid_client_token_id", "unrecognized_client",
 )  # fmt: skip
 _SILENT = (
     "network_connection", "curlcode", "timed out", "timeout", "error sending request",
     "connection refused", "could not connect", "couldn't connect", "dns", "slow_down",
-    "service_unavailable", "502", "503", "504", "internal_failure", "after 2 retries",
-    "max_retries",
+    "service_unavailable", "internal_failure", "after 2 retries", "max_retries",
 )  # fmt: skip
+_DENIED_CODES = _codes("401", "403")
+_SILENT_CODES = _codes("502", "503", "504")
 
 
 def translate(path: str, error: BaseException) -> HeliotropeError | None:
@@ -149,9 +156,12 @@ def translate(path: str, error: BaseException) -> HeliotropeError | None:
         return None
     if isinstance(error, FileNotFoundError):
         return NotFoundError(f"{path} must exist. Nothing is there.")
-    text = str(error).lower()
     where = _endpoint(os.environ) or "AWS"
-    if any(sign in text for sign in _DENIED):
+    # What things are called says nothing of what went wrong.
+    text = str(error).lower().replace(path.lower(), "")
+    if "/" in key_of(path):
+        text = text.replace(key_of(path).lower(), "")
+    if _DENIED_CODES.search(text) or any(sign in text for sign in _DENIED):
         return UnavailableError(
             f"{path} must be readable and writable with the credentials in AWS_ACCESS_KEY_ID and "
             f"AWS_SECRET_ACCESS_KEY, or of the role in AWS_ROLE_ARN. The object store ({where}) "
@@ -159,7 +169,7 @@ def translate(path: str, error: BaseException) -> HeliotropeError | None:
         )
     if "nosuchbucket" in text or "no_such_bucket" in text or "bucket does not exist" in text:
         return NotFoundError(f"the bucket of {path} must exist. There is none at {where}.")
-    if any(sign in text for sign in _SILENT):
+    if _SILENT_CODES.search(text) or any(sign in text for sign in _SILENT):
         return UnavailableError(
             f"{path} must be reachable. The object store ({where}) did not answer: "
             f"{str(error).splitlines()[0][:200]}"
