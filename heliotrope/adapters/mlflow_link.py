@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,22 @@ def mask(text: str) -> str:
 def quiet_environment() -> dict[str, str]:
     """Variables that silence MLflow in a process of its own: no usage reports, no chatter."""
     return dict(_QUIET)
+
+
+_IMPORTING = threading.Lock()
+
+
+def import_mlflow() -> Any:
+    """MLflow, quiet, and whole whichever thread asks.
+
+    Its modules import each other in circles, so that of two threads that import it for the first
+    time at once one sees a half of it and fails.
+    """
+    with _IMPORTING:
+        os.environ.update(_QUIET)
+        import mlflow
+
+        return mlflow
 
 
 class _Transient(Exception):
@@ -89,17 +106,15 @@ class MlflowLink:
     def client(self) -> Any:
         """The `MlflowClient`, made on first use; a SQLite file is made under a lock."""
         if self._client is None:
-            os.environ.update(_QUIET)
             # Retrying is done in `call`, bounded and seen; MLflow's own takes minutes.
             os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
             os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(self._timeout)
-            from mlflow.tracking import MlflowClient
-
+            mlflow = import_mlflow()
             for name in ("mlflow", "alembic"):
                 logging.getLogger(name).setLevel(logging.WARNING)
             logging.getLogger("stamina").addHandler(logging.NullHandler())
             with self._first_use():
-                client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+                client = mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
                 if not self.remote:
                     client.search_experiments(max_results=1)
                     client.search_registered_models(max_results=1)
@@ -142,6 +157,7 @@ class MlflowLink:
         raise AssertionError("the retry loop either answers or raises")
 
     def _once(self, what: str, ask: Callable[[Any], Answer]) -> Answer:
+        import_mlflow()
         from mlflow.exceptions import MlflowException
         from requests.exceptions import (  # type: ignore[import-untyped]
             HTTPError,
