@@ -31,7 +31,7 @@ for thread in threads:
     thread.start()
 for thread in threads:
     thread.join()
-sys.exit("\\n".join(failures))
+sys.exit("\\n".join(failures) or 0)
 """
 
 
