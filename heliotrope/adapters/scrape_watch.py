@@ -15,6 +15,9 @@ from heliotrope.telemetry.predictor_metrics import LATENCY, LATENCY_BUCKETS, REQ
 
 KEPT = 2000
 """Samples of a version; beyond it every other one of the older half goes."""
+SCRAPE_SECONDS = 1.0
+"""A version that hangs keeps the tick that would decide on it for so long; one that is only late is
+read the next time."""
 _EDGES = (0.0, *LATENCY_BUCKETS)
 _NO_SCORE = 422
 
@@ -217,7 +220,7 @@ def _traffic(version: str, counts: Counts) -> Traffic:
 def _get(url: str) -> str:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=2.0) as answer:
+        with opener.open(url, timeout=SCRAPE_SECONDS) as answer:
             return str(answer.read().decode("utf-8"))
     except urllib.error.URLError as error:
         raise OSError(f"{url} must answer. {error.reason}") from error
