@@ -106,7 +106,10 @@ def recover(folder: Path) -> Recovered:
             torn, damaged = torn + cut, damaged + bad
             following = max(following, segment.last_sequence + 1 + bad)
         following = max(following, segment.first_sequence, segment.last_sequence + 1)
-        if segment.records == 0 and not damaged:
+        if segment.records == 0 and not damaged and last:
+            # Its name is used again. A reader may hold its header: the next one goes behind it.
+            os.truncate(path, segment.size - cut)
+        elif segment.records == 0 and not damaged:
             path.unlink()
         else:
             segments.append(segment)

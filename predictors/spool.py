@@ -239,14 +239,17 @@ class Spool:
         header = encode_header(
             self._header.model_copy(update={"spool": self.id, "first_sequence": self._next})
         )
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-        fd = os.open(path, flags, 0o644)
+        # What is there already is the header of a process that wrote no record: a reader that has
+        # it reads on behind it, and must find this process's there before any record.
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        before = os.fstat(fd).st_size
         if os.write(fd, header) != len(header):
+            os.ftruncate(fd, before)
             os.close(fd)
-            path.unlink(missing_ok=True)
             raise OSError(28, "only a part of the header fitted")
         self._fd = fd
-        self.current = Segment(path, self._next, len(header), 0, 0, self._next - 1, time.time())
+        size = before + len(header)
+        self.current = Segment(path, self._next, size, 0, 0, self._next - 1, time.time())
         return self.current
 
     def _seal(self, fd: int, segment: Segment) -> None:

@@ -363,6 +363,25 @@ def test_what_an_earlier_process_left_waits_until_it_is_shipped(tmp_path: Path) 
     again.close()
 
 
+def test_a_reader_that_has_an_empty_segment_s_header_learns_who_writes_behind_it(
+    tmp_path: Path,
+) -> None:
+    killed = open_spool(tmp_path, version="90")
+    assert killed.current is not None
+    reader, path = SpoolReader(tmp_path), killed.current.path
+    assert list(reader.poll()) == []
+    left = path.read_bytes()
+    killed.close()
+    # As kill -9 leaves it: a header, the beginning of a frame, and no record.
+    path.write_bytes(left + left[:7])
+    after = open_spool(tmp_path, version="91")
+    write(after, "mine")
+    (entry,) = reader.poll()
+    assert (entry.record.request_id, entry.header.version) == ("mine", "91")
+    assert [one.header.version for one in SpoolReader(tmp_path).poll()] == ["91"]
+    after.close()
+
+
 def test_marks_stay_few_and_tell_every_age_within_a_hundredth() -> None:
     marks, last = WaitingMarks(), 200_000
     for number in range(1, last + 1):
