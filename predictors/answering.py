@@ -27,7 +27,7 @@ Reply = tuple[int, str, bytes]
 class _Request:
     """A request as far as it is understood; its id is known before the rest is."""
 
-    __slots__ = ("asked", "features", "keys", "protocol", "request_id", "speaks_v2", "started_ns")
+    __slots__ = ("asked", "features", "keys", "protocol", "request_id", "started_ns")
 
     features: FloatMatrix
     keys: list[str | None] | None
@@ -35,7 +35,6 @@ class _Request:
 
     def __init__(self, protocol: str, started_ns: int) -> None:
         self.protocol = protocol
-        self.speaks_v2 = protocol == "v2"
         self.started_ns = started_ns
         self.request_id = ""
 
@@ -95,7 +94,7 @@ class RestAnswers:
         if given is not None:
             request.request_id = check_request_id(given, HEADER_REQUEST_ID)
         document = parse_json(body)
-        if not request.speaks_v2:
+        if request.protocol != "v2":
             request.request_id = request.request_id or new_request_id()
             request.features, request.keys = encode_v1(document, self.core)
             return
@@ -105,7 +104,7 @@ class RestAnswers:
         request.features, request.keys, request.asked = encode_v2(document, self.core)
 
     def _written(self, request: _Request, answer: Answer) -> Reply:
-        if request.speaks_v2:
+        if request.protocol == "v2":
             body = write_v2(answer, self.core, request.asked)
         else:
             body = write_v1(answer, self.core)

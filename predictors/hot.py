@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from heliotrope.vocabulary import HEADER_MODEL_VERSION, HEADER_REQUEST_ID
 from predictors.refusals import Refused
-from predictors.rest import Headers, RestApplication, as_asked, check_headers
+from predictors.rest import Headers, RestApplication, check_headers
 
 HOT_BYTES = 1 << 18
 """Larger bodies are read the ASGI way, which holds the sender back."""
@@ -94,8 +94,7 @@ class HotProtocol(HttpToolsProtocol):
             self._hand_on()
             return
         try:
-            self._given, length, replayed = check_headers(self.headers)
-            protocol = as_asked(protocol, replayed)
+            protocol, self._given, length = check_headers(protocol, self.headers)
         except Refused:
             length = None
         if length is None or length > self._paths.most:

@@ -64,8 +64,7 @@ class RestApplication:
 
     async def _predict(self, protocol: str, headers: Headers, receive: Receive, send: Send) -> None:
         try:
-            given, length, replayed = check_headers(headers)
-            protocol = as_asked(protocol, replayed)
+            protocol, given, length = check_headers(protocol, headers)
             body = await self._read(receive, length)
         except Refused as refused:
             reply = self.answers.refuse(protocol, refused)
@@ -180,15 +179,10 @@ def _usable(value: bytes) -> bool:
     return True
 
 
-def as_asked(protocol: str, replayed: bool) -> str:
-    """The protocol of a path's request; the platform repeats its log in v1 only."""
-    return REPLAY if replayed and protocol == "v1" else protocol
-
-
-def check_headers(headers: Headers) -> tuple[str | None, int | None, bool]:
-    """The caller's id, the body's length, and whether it is repeated from the log; refuses bodies
-    that are not plain JSON."""
-    given, length, replayed = None, None, False
+def check_headers(protocol: str, headers: Headers) -> tuple[str, str | None, int | None]:
+    """The path's protocol or that of the log repeated, which is in v1 only; the caller's id; the
+    body's length. Refuses bodies that are not plain JSON."""
+    given, length = None, None
     for name, value in headers:
         if name == b"content-length":
             length = int(value)
@@ -197,14 +191,14 @@ def check_headers(headers: Headers) -> tuple[str | None, int | None, bool]:
                 _check_content_type(value)
         elif name == _ID:
             given = value.decode("latin-1")
-        elif name == _REPLAY:
-            replayed = True
+        elif name == _REPLAY and protocol == "v1":
+            protocol = REPLAY
         elif name == b"content-encoding" and value != b"identity":
             raise Refused(415, "content-encoding must be left out. Send the body as it is.")
         elif name == b"inference-header-content-length":
             must = "be left out: binary tensors are not read over REST, send them over gRPC"
             raise Refused(415, f"inference-header-content-length must {must}.")
-    return given, length, replayed
+    return protocol, given, length
 
 
 def _check_content_type(value: bytes) -> None:

@@ -106,13 +106,13 @@ def recover(folder: Path) -> Recovered:
             torn, damaged = torn + cut, damaged + bad
             following = max(following, segment.last_sequence + 1 + bad)
         following = max(following, segment.first_sequence, segment.last_sequence + 1)
-        if segment.records == 0 and not damaged and last:
+        if segment.records or damaged:
+            segments.append(segment)
+        elif last:
             # Its name is used again. A reader may hold its header: the next one goes behind it.
             os.truncate(path, segment.size - cut)
-        elif segment.records == 0 and not damaged:
-            path.unlink()
         else:
-            segments.append(segment)
+            path.unlink()
     return Recovered(segments, following, torn, damaged)
 
 

@@ -14,4 +14,9 @@ settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
 
-pytest_plugins = ["tests.fixtures.postgresql", "tests.fixtures.s3", "tests.fixtures.workshop"]
+pytest_plugins = [
+    "tests.fixtures.postgresql",
+    "tests.fixtures.s3",
+    "tests.fixtures.truth",
+    "tests.fixtures.workshop",
+]

@@ -97,7 +97,7 @@ def predictions_table(batch: SpoolBatch, received_at_us: int, existing: Mapping[
 
 def _roles(role: Role, replayed: npt.NDArray[np.bool_]) -> Any:
     """What a version answered of the log it answered as a shadow, whatever it is to users."""
-    if role is Role.SHADOW or not replayed.any():
+    if not replayed.any():
         return _constant(str(role), len(replayed))
     return pc.if_else(pa.array(replayed), str(Role.SHADOW), str(role))
 

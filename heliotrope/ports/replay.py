@@ -47,6 +47,9 @@ class Replayer(Protocol):
     ) -> list[Replayed]:
         """Ask in order until all are asked or the time is over; those not asked are left out.
 
+        What is answered is logged as a shadow's, whatever the version is to users: they had their
+        answer.
+
         Never raises for what the version does: that is what is looked for.
 
         Args:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -56,6 +57,12 @@ class WatchedCluster(Cluster):
             self.round()
             self.told()
         raise AssertionError(f"{one.weights} is not carried out: {seen}")
+
+    def launched_dark(self) -> Self:
+        """With all traffic on one version, and another beside it."""
+        for one in (ONE, DARK):
+            self.carried_out(one)
+        return self
 
     def asked(self) -> list[tuple[str, str]]:
         """What was asked since the last time, but for watches, which go on."""
@@ -152,9 +159,7 @@ def test_what_a_tick_asks_does_not_grow_with_models(
 def test_copies_of_before_anothers_turn_write_nothing(
     cluster: Callable[[ServingMode], WatchedCluster], mode: ServingMode
 ) -> None:
-    here = cluster(mode)
-    for one in (ONE, DARK):
-        here.carried_out(one)
+    here = cluster(mode).launched_dark()
     mute(here.api)
     # The one who writes is not the one who looks at copies.
     ours, here.serving = here.serving, here.connect()
@@ -176,9 +181,7 @@ def test_copies_of_before_anothers_turn_write_nothing(
 def test_a_step_that_copies_call_for_is_made_of_what_the_server_says(
     cluster: Callable[[ServingMode], WatchedCluster], mode: ServingMode
 ) -> None:
-    here = cluster(mode)
-    for one in (ONE, DARK):
-        here.carried_out(one)
+    here = cluster(mode).launched_dark()
     # Copies hold a plan of which no step is made yet ...
     ours, another = here.serving, here.connect()
     with here.api.lock:
@@ -206,9 +209,7 @@ def test_a_step_that_copies_call_for_is_made_of_what_the_server_says(
 def test_a_plan_of_ours_is_in_force_for_the_next_look_though_no_news_came(
     cluster: Callable[[ServingMode], WatchedCluster], mode: ServingMode
 ) -> None:
-    here = cluster(mode)
-    for one in (ONE, DARK):
-        here.carried_out(one)
+    here = cluster(mode).launched_dark()
     mute(here.api)
     here.serving.apply(HALF)
     assert here.serving.plan(MODEL) == HALF

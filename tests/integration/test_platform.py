@@ -27,6 +27,7 @@ from heliotrope.domain.serving_plan import ObservedServing, Revision, ServingPla
 from heliotrope.errors import UnavailableError
 from heliotrope.service.shipping import STATE_FILE
 from heliotrope.vocabulary import ENV_HOME, ENV_STORE, ENV_TRACKING, Role
+from tests.fixtures.workshop import Ran
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 PATIENCE = 90.0
@@ -41,15 +42,6 @@ features: [{name: age, type: integer}]
 metrics: {primary: roc_auc}
 """
 LIGHT = ("--without", "mlflow", "--without", "controller")
-
-
-@dataclass
-class Ran:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
 
 
 @dataclass

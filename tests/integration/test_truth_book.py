@@ -1,6 +1,5 @@
 """A truth held in memory says what the state says, whatever changed and whoever changed it."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import pytest
 from deltalake import write_deltalake
 
 from heliotrope.adapters.delta_feed import DeltaFeed
-from heliotrope.adapters.truth_engine import DuckDBTruthEngine, duckdb_truth
+from heliotrope.adapters.truth_engine import DuckDBTruthEngine
 from heliotrope.adapters.truth_state import TruthState
 from heliotrope.domain.truth.plan import TruthPlan
 from heliotrope.service.truth import Truth
@@ -33,12 +32,6 @@ slices: [{feature: grade}]
 """
 DAY0 = datetime(2026, 3, 2, tzinfo=UTC)
 LATER = DAY0 + timedelta(days=60)
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[DuckDBTruthEngine]:
-    with duckdb_truth() as opened:
-        yield opened
 
 
 def truth_of(folder: Path, engine: DuckDBTruthEngine, spec: str = SPEC) -> Truth:

@@ -2,7 +2,6 @@
 
 import random
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
@@ -12,13 +11,13 @@ import pytest
 from deltalake import DeltaTable
 
 from heliotrope.adapters.delta_feed import DeltaFeed
-from heliotrope.adapters.truth_engine import DuckDBTruthEngine, duckdb_truth
+from heliotrope.adapters.truth_engine import DuckDBTruthEngine
 from heliotrope.adapters.truth_state import TruthState
 from heliotrope.domain.truth.plan import TruthPlan
 from heliotrope.errors import SpecError
 from heliotrope.service.truth import TickLimits, TickReport, Truth
 from heliotrope.spec import parse_spec
-from tests.integration.truth_events import (
+from tests.fixtures.truth import (
     DAY0,
     PLAN,
     SPEC,
@@ -32,12 +31,6 @@ from tests.integration.truth_events import (
 DAY = timedelta(days=1)
 HORIZON = 10 * DAY
 SHORT = replace(PLAN, horizon_us=HORIZON // timedelta(microseconds=1))
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[DuckDBTruthEngine]:
-    with duckdb_truth() as opened:
-        yield opened
 
 
 class Log:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from heliotrope.adapters.delta_feed import DeltaFeed
-from heliotrope.adapters.truth_engine import DuckDBTruthEngine, duckdb_truth
+from heliotrope.adapters.truth_engine import DuckDBTruthEngine
 from heliotrope.adapters.truth_state import TruthState
 from heliotrope.domain.truth.documents import Maturity, WindowTruth
 from heliotrope.domain.truth.feed import FeedStep
@@ -24,7 +24,7 @@ from heliotrope.domain.truth.plan import TruthPlan
 from heliotrope.errors import ConflictError
 from heliotrope.service.truth import TickLimits, Truth
 from heliotrope.spec import parse_spec
-from tests.integration.truth_events import (
+from tests.fixtures.truth import (
     DAY0,
     LATER,
     PLAN,
@@ -36,12 +36,6 @@ from tests.integration.truth_events import (
     prediction,
     write,
 )
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[DuckDBTruthEngine]:
-    with duckdb_truth() as opened:
-        yield opened
 
 
 def truth_of(folder: Path, engine: DuckDBTruthEngine, limits: TickLimits | None = None) -> Truth:

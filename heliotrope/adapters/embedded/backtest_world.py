@@ -150,15 +150,11 @@ class BacktestWorld:
         return self.snapshots.columns(ref)
 
     def answered(self) -> Answered:
-        """What users were answered so far, each row once.
-
-        A canary that is asked again what another answered logs it as a canary does; the user had
-        been answered by then.
-        """
+        """What users were answered so far."""
         found = self.log.all()
         live = found.where(np.asarray(found.role != ROLES.index(Role.SHADOW)))
-        rows, first = np.unique(live.row, return_index=True)
-        versions = live.version[first]
+        order = np.argsort(live.row, kind="stable")
+        rows, versions = live.row[order], live.version[order]
         called, score = np.zeros(len(rows), np.int32), np.full(len(rows), np.nan)
         scores = None
         for number in np.unique(versions):

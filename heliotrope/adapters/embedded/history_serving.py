@@ -15,6 +15,7 @@ from heliotrope.domain.backtest.history import stamp
 from heliotrope.domain.serving_plan import ObservedRevision, ObservedServing, ServingPlan
 from heliotrope.ports.replay import LoggedRequest, Replayed, ReplayOutcome
 from heliotrope.ports.serving import Traffic
+from heliotrope.vocabulary import Role
 
 SECONDS = 0.005
 """What an answer takes."""
@@ -86,11 +87,10 @@ class HistoryServing:
         """As the port says; a request's id is its row's."""
         version = address.rpartition("/")[2]
         running = self._running.revisions if self._running else ()
-        role = next((one.role for one in running if one.version == version), None)
-        if role is None:
+        if not any(one.version == version for one in running):
             return [Replayed(one.request_id, ReplayOutcome.FAILED, "not there") for one in requests]
         rows = np.array([int(one.request_id) for one in requests], np.int64)
-        self._log.add(rows, version, role, np.full(len(rows), stamp(self._log.now())))
+        self._log.add(rows, version, Role.SHADOW, np.full(len(rows), stamp(self._log.now())))
         return [Replayed(one.request_id, ReplayOutcome.ANSWERED) for one in requests]
 
     def traffic(

@@ -157,7 +157,7 @@ class MemoryServing:
         version = address.rpartition("/")[2]
         self.asked_again += len(requests)
         return [
-            Replayed(one.request_id, self._answer(version, one.request_id, one.rows))
+            Replayed(one.request_id, self._answer(version, one.request_id, one.rows, again=True))
             for one in requests
         ]
 
@@ -188,7 +188,9 @@ class MemoryServing:
             )
         return found
 
-    def _answer(self, version: str, request_id: str, rows: Sequence[Row]) -> ReplayOutcome:
+    def _answer(
+        self, version: str, request_id: str, rows: Sequence[Row], *, again: bool = False
+    ) -> ReplayOutcome:
         running, does = self._running.get(version), self.behaviours[version]
         if running is None or not self._ready(version) or does.hangs or does.fails:
             return self._count(version, ReplayOutcome.FAILED, 5.0 if does.hangs else does.seconds)
@@ -208,7 +210,7 @@ class MemoryServing:
                 LoggedPrediction(
                     prediction_id=f"{request_id}/{place}",
                     version=version,
-                    role=running.role,
+                    role=Role.SHADOW if again else running.role,
                     predicted_at=self.now(),
                     prediction=int(score >= 0.5),
                     score=score,

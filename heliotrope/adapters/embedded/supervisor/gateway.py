@@ -11,6 +11,7 @@ from urllib.parse import quote
 from heliotrope.adapters.embedded.supervisor import envoy
 from heliotrope.adapters.embedded.supervisor.envoy import Backend, Split
 from heliotrope.adapters.embedded.supervisor.http import ask
+from heliotrope.adapters.embedded.whole_file import write_whole
 
 logger = logging.getLogger("heliotrope.up")
 
@@ -113,10 +114,7 @@ class Gateway:
             self._write("cds.json", envoy.clusters(backends))
 
     def _write(self, name: str, document: Mapping[str, Any]) -> None:
-        path = self._folder / name
-        fresh = path.with_name(name + ".new")
-        fresh.write_text(json.dumps(document, indent=1))
-        fresh.replace(path)
+        write_whole(self._folder / name, json.dumps(document, indent=1))
         if "version_info" in document:
             self._written[name] = document["version_info"]
             self._since = time.monotonic()

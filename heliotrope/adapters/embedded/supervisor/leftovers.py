@@ -9,19 +9,18 @@ import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 
-_PROC = Path("/proc")
+from heliotrope.adapters.embedded.supervisor.proc_stat import GONE, PROC, stat_fields
 
 
 def marked(mark: Mapping[str, str]) -> list[int]:
     """Ids of this user's processes that were started with these variables; none off Linux."""
     wanted = {f"{name}={value}".encode() for name, value in mark.items()}
     found = []
-    for folder in _PROC.glob("[0-9]*") if _PROC.is_dir() else ():
+    for folder in PROC.glob("[0-9]*") if PROC.is_dir() else ():
         try:
             variables = set((folder / "environ").read_bytes().split(b"\0"))
-            gone = (folder / "stat").read_bytes().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+            gone = stat_fields(folder)[0] in GONE
         except OSError:
             continue
         if wanted <= variables and not gone and int(folder.name) != os.getpid():

@@ -227,17 +227,16 @@ class Child:
         self, process: subprocess.Popen[bytes], asked: "asyncio.Task[tuple[int, bytes] | None]"
     ) -> None:
         """Tell that it hangs once it did nothing for a while though it was asked something."""
-        began = since = time.monotonic()
+        began = since = looked = time.monotonic()
         pulse = pulse_of(process.pid)
-        while not asked.done():
-            looked = time.monotonic()
-            await asyncio.wait([asked], timeout=_PULSE_SECONDS)
+        while not (await asyncio.wait([asked], timeout=_PULSE_SECONDS))[0]:
             now, before, pulse = time.monotonic(), pulse, pulse_of(process.pid)
             # Where this process was held up itself, it cannot say what the other did.
             if now - looked > 2 * _PULSE_SECONDS or not still(before, pulse):
                 since = now
             elif now - since >= STILL_SECONDS and self.state is ChildState.READY:
                 self._fall_silent(now - began)
+            looked = now
 
     def _fall_silent(self, seconds: float) -> None:
         self.state, self.message = ChildState.SILENT, f"silent for {seconds:.0f} s"

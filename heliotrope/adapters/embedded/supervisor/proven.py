@@ -9,6 +9,8 @@ import logging
 from collections.abc import Collection
 from pathlib import Path
 
+from heliotrope.adapters.embedded.whole_file import write_whole
+
 logger = logging.getLogger("heliotrope.up")
 
 
@@ -43,12 +45,10 @@ class Proven:
             self._write()
 
     def _write(self) -> None:
-        fresh = self._file.with_suffix(".new")
         text = json.dumps({model: sorted(found) for model, found in self._kept.items() if found})
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            fresh.write_text(text)
-            fresh.replace(self._file)
+            write_whole(self._file, text)
         except OSError as error:
             logger.warning("%s cannot be written: %s.", self._file, error.strerror)
 

@@ -6,10 +6,10 @@ Linux tells them apart: one that is held up has a thread that runs, or would if 
 processor (proc_pid_stat(5), fields 3, 14 and 15).
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
-_PROC = Path("/proc")
+from heliotrope.adapters.embedded.supervisor.proc_stat import PROC, stat_fields
+
 _AT_WORK = (b"R", b"D")
 
 
@@ -22,13 +22,12 @@ class Pulse(NamedTuple):
     """Whether a thread of it runs, waits for a processor or for a disk."""
 
 
-def pulse_of(pid: int, proc: Path = _PROC) -> Pulse | None:
+def pulse_of(pid: int) -> Pulse | None:
     """Take it; None where the process is gone, or the system has no such files."""
-    folder = proc / str(pid)
+    folder = PROC / str(pid)
     try:
-        used = _fields((folder / "stat").read_bytes())
-        threads = [path / "stat" for path in (folder / "task").iterdir()]
-        states = [_fields(stat.read_bytes())[0] for stat in threads]
+        used = stat_fields(folder)
+        states = [stat_fields(thread)[0] for thread in (folder / "task").iterdir()]
     except OSError:
         # A thread that ended meanwhile is one that worked; the next look tells.
         return None
@@ -46,8 +45,3 @@ def still(before: Pulse | None, after: Pulse | None) -> bool:
     if before is None or after is None:
         return False
     return before.ticks == after.ticks and not (before.at_work or after.at_work)
-
-
-def _fields(stat: bytes) -> list[bytes]:
-    # The name, the second field, is in parentheses and may hold anything.
-    return stat.rpartition(b")")[2].split()

@@ -17,6 +17,7 @@ from heliotrope.adapters.embedded.supervisor.ports import Ports, can_listen
 from heliotrope.adapters.embedded.supervisor.process import Child, ChildSpec
 from heliotrope.adapters.embedded.supervisor.proven import Proven
 from heliotrope.adapters.embedded.supervisor.split import split_now
+from heliotrope.adapters.embedded.whole_file import write_whole
 from heliotrope.domain.serving_plan import ObservedRevision, ObservedServing, ServingPlan
 from heliotrope.errors import UnavailableError
 from heliotrope.telemetry.predictor_metrics import PREDICTOR_INFO
@@ -180,9 +181,7 @@ class Revisions:
     def _give_role(self, running: Running, role: Role) -> None:
         running.wanted = role
         running.role_file.parent.mkdir(parents=True, exist_ok=True)
-        fresh = running.role_file.with_name(f".{running.version}.new")
-        fresh.write_text(f"{role}\n")
-        fresh.replace(running.role_file)
+        write_whole(running.role_file, f"{role}\n")
 
     def _follow(self, running: Running) -> None:
         """Learn whether it listens, and in which role it answers."""

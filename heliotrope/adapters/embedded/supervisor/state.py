@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from heliotrope.adapters.embedded.supervisor.proc_stat import GONE, PROC, stat_fields
+from heliotrope.adapters.embedded.whole_file import write_whole
 from heliotrope.domain.document import Document
 
 FOLDER = "platform"
@@ -76,10 +78,7 @@ def read_state(home: Path) -> PlatformState | None:
 
 def write_state(home: Path, state: PlatformState) -> None:
     """Replace it in one step."""
-    path = folder_of(home) / STATE_FILE
-    fresh = path.with_name(f"{STATE_FILE}.{os.getpid()}")
-    fresh.write_text(state.to_json())
-    fresh.replace(path)
+    write_whole(folder_of(home) / STATE_FILE, state.to_json())
 
 
 def running_supervisor(home: Path) -> PlatformState | None:
@@ -96,13 +95,12 @@ def running_supervisor(home: Path) -> PlatformState | None:
 
 def start_ticks(pid: int) -> int | None:
     """When a process was started, in ticks since boot; 0 off Linux, None where there is none."""
-    stat = Path("/proc") / str(pid) / "stat"
-    if Path("/proc/self").exists():
+    if (PROC / "self").exists():
         try:
-            words = stat.read_bytes().rpartition(b")")[2].split()
+            words = stat_fields(PROC / str(pid))
         except OSError:
             return None
-        return None if words[0] in (b"Z", b"X") else int(words[19])
+        return None if words[0] in GONE else int(words[19])
     try:
         os.kill(pid, 0)
     except OSError:

@@ -28,6 +28,7 @@ from heliotrope.adapters.embedded.supervisor.state import (
     start_ticks,
     write_state,
 )
+from heliotrope.adapters.embedded.whole_file import write_whole
 from heliotrope.adapters.prometheus_config import targets_file
 from heliotrope.settings import Settings
 from heliotrope.vocabulary import ENV_PLATFORM
@@ -194,11 +195,8 @@ class Supervisor:
         text = targets_file(f"127.0.0.1:{one.http}" for one in listening)
         if text != self._targets:
             self._targets = text
-            path = self._house.targets
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fresh = path.with_suffix(".new")
-            fresh.write_text(text)
-            fresh.replace(path)
+            self._house.targets.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self._house.targets, text)
 
 
 def _child(spec: ChildSpec) -> Child:
