@@ -50,11 +50,11 @@ def backtest_worlds(
     from heliotrope.adapters.duckdb_engine import duckdb_engine
     from heliotrope.adapters.embedded.backtest_world import BacktestWorld, Shared
     from heliotrope.adapters.onnx_model import OnnxScorer
+    from heliotrope.adapters.scratch import scratch_folder
     from heliotrope.adapters.sklearn_model import SklearnTrainer
     from heliotrope.service.backtest_training import Shelf
 
-    with tempfile.TemporaryDirectory(prefix="heliotrope-backtest-") as name, duckdb_engine() as db:
-        folder = Path(name)
+    with scratch_folder() as folder, duckdb_engine() as db:
         shared = Shared(history, Shelf(SklearnTrainer(), folder / "shelf"), OnnxScorer, db)
 
         @contextmanager

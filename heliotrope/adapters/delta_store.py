@@ -9,7 +9,6 @@ from the newest state or refused: two snapshots never mix.
 import errno
 import json
 import os
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import Any
 
 from heliotrope.adapters import object_store
 from heliotrope.adapters.duckdb_engine import EngineSettings, duckdb_engine, no_pattern
+from heliotrope.adapters.scratch import scratch_folder
 from heliotrope.domain.content_hash import ContentHash, blocks
 from heliotrope.domain.snapshot import SnapshotRef
 from heliotrope.errors import ConflictError, DataFault, HeliotropeError, NotFoundError
@@ -59,11 +59,11 @@ class DeltaSnapshotStore:
         """
         uri = self.table_uri(model)
         with (
-            tempfile.TemporaryDirectory(prefix="heliotrope-", dir=self._settings.folder) as folder,
+            scratch_folder(self._settings.folder) as folder,
             object_store.object_errors(uri),
             _disk_errors(uri),
         ):
-            staged = Path(folder) / "rows.arrow"
+            staged = folder / "rows.arrow"
             rows, content_hash = _stage(staged, batches, schema)
             if rows == 0:
                 raise DataFault(f"a snapshot of {model} must hold rows. Got none.")

@@ -1,12 +1,13 @@
 """DuckDB behind Ibis, with bounds on memory: what does not fit goes to a temporary folder."""
 
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from heliotrope.adapters.scratch import scratch_folder
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,18 @@ def duckdb_engine(settings: EngineSettings | None = None) -> Iterator[DuckDBEngi
     import ibis
 
     chosen = settings or EngineSettings()
-    with tempfile.TemporaryDirectory(prefix="heliotrope-", dir=chosen.folder) as folder:
+    with scratch_folder(chosen.folder) as folder:
         connection = ibis.duckdb.connect(
-            str(Path(folder) / "engine.duckdb"),
+            str(folder / "engine.duckdb"),
             memory_limit=chosen.memory_limit,
             threads=chosen.threads,
-            temp_directory=str(Path(folder) / "spill"),
+            temp_directory=str(folder / "spill"),
         )
         try:
             connection.con.execute("SET TimeZone = 'UTC'")
             connection.con.execute("SET enable_progress_bar = false")
             connection.con.execute("SET autoinstall_known_extensions = false")
-            yield DuckDBEngine(connection, Path(folder))
+            yield DuckDBEngine(connection, folder)
         finally:
             connection.disconnect()
 

@@ -1,7 +1,6 @@
 """Runs the truth's expressions: DuckDB on one machine, Spark where one is outgrown."""
 
 import shutil
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from heliotrope.adapters.duckdb_engine import (
     duckdb_engine,
     no_pattern,
 )
+from heliotrope.adapters.scratch import scratch_folder
 from heliotrope.domain.events import LABEL_COLUMNS, PREDICTION_COLUMNS
 from heliotrope.domain.truth import rows as clean
 from heliotrope.domain.truth.matching import matched
@@ -285,7 +285,7 @@ def spark_truth(master: str = "local[2]") -> Iterator[SparkTruthEngine]:
         ) from error
     if shutil.which("java") is None:
         raise UnavailableError("Java 17 must be installed for the Spark engine. There is no java.")
-    with tempfile.TemporaryDirectory(prefix="heliotrope-spark-") as folder:
+    with scratch_folder() as folder:
         try:
             session = (
                 SparkSession.builder.master(master)
@@ -296,13 +296,13 @@ def spark_truth(master: str = "local[2]") -> Iterator[SparkTruthEngine]:
                 .config("spark.driver.bindAddress", "127.0.0.1")
                 .config("spark.sql.shuffle.partitions", "4")
                 .config("spark.ui.showConsoleProgress", "false")
-                .config("spark.sql.warehouse.dir", str(Path(folder) / "warehouse"))
+                .config("spark.sql.warehouse.dir", str(folder / "warehouse"))
                 .getOrCreate()
             )
         except PySparkRuntimeError as error:
             raise UnavailableError(f"Spark must start. It said: {error}") from error
         try:
-            yield SparkTruthEngine(session, Path(folder))
+            yield SparkTruthEngine(session, folder)
         finally:
             session.stop()
 

@@ -30,10 +30,10 @@ def reproduce(
     lineage or its snapshot is not there.
     """
     import sys
-    import tempfile
 
     from rich.console import Console
 
+    from heliotrope.adapters.scratch import scratch_folder
     from heliotrope.bootstrap import platform
     from heliotrope.errors import ParityError
     from heliotrope.service import reproduction
@@ -43,9 +43,9 @@ def reproduce(
         sys.path.insert(0, str(path.resolve()))
     here = platform()
     chosen = choose(here.registry, model, version)
-    with tempfile.TemporaryDirectory(prefix="heliotrope-") as scratch:
+    with scratch_folder() as scratch:
         outcome = reproduction.reproduce(
-            here.registry, here.retraining, chosen, here.code_identity(), Path(scratch)
+            here.registry, here.retraining, chosen, here.code_identity(), scratch
         )
     if json_output:
         typer.echo(outcome.to_json(), nl=False)
