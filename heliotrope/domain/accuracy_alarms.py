@@ -41,13 +41,14 @@ class Finding:
 def findings(
     spec: ModelSpec, state: AccuracyState, accepted: AcceptedLevel | None
 ) -> Iterator[Finding]:
-    """Every alarm that is watched for, on or off."""
-    for name, watch in state.falls.items():
-        yield _of_watch(spec, state, name, watch, accepted)
+    """Every alarm that is watched for, on or off; the gravest first, which stands for the rest
+    where one window raises several."""
     if state.floor is not None:
         yield _of_watch(spec, state, WHOLE, state.floor, accepted)
     elif state.missed.recent:
         yield _of_windows(spec, state)
+    for name, watch in state.falls.items():
+        yield _of_watch(spec, state, name, watch, accepted)
 
 
 def _of_watch(

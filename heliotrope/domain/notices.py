@@ -1,7 +1,14 @@
-"""Which decisions are worth a person's attention, and what they are told."""
+"""Which decisions are worth a person's attention, and what they are told.
 
-from dataclasses import dataclass
+One fall of a model's accuracy raises several alarms: the controller's own test, its floor, the
+rules of Prometheus that look at the same windows. All are in the log; people hear of the first,
+of a graver one, and once of the end.
+"""
 
+from dataclasses import dataclass, replace
+
+from heliotrope.domain.accuracy import AlarmKind
+from heliotrope.domain.alarms import AlarmSource
 from heliotrope.domain.decisions import Decision, DecisionKind
 from heliotrope.domain.triggers import TriggerState
 from heliotrope.vocabulary import MODEL_PLATFORM
@@ -11,6 +18,15 @@ _FAULTS = frozenset({"fix_data", "fix_labels", "check_labels"})
 _GIVEN_UP = f"{TriggerState.REFUSED}, max_failures:"
 _ENDS = {"rolled_back": True, "aborted": False, "promoted": False, "baking": False}
 """States of a rollout that people are told of, and whether they are bad news."""
+ECHO = "HeliotropeAlarmActive"
+"""Rings for an alarm of the controller's own, which was told already."""
+GRAVITY = {
+    str(AlarmKind.FALL): 1,
+    "HeliotropeAccuracyFell": 1,
+    str(AlarmKind.FLOOR): 2,
+    "HeliotropeAccuracyBelowFloor": 2,
+}
+"""Alarms of one fall, and which of them say more."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +43,84 @@ class Notice:
     """Whether something that was wrong is right again."""
 
 
-def notice_of(decision: Decision) -> Notice | None:
-    """What people are told of a decision; None for the many they need not hear of.
+@dataclass
+class _Fall:
+    """An alarm of a fall while it is on."""
 
-    They hear of alarms raised and over, of data and label faults, of champions made and taken
-    back, and of a retraining that is given up on.
-    """
-    match decision.kind:
-        case DecisionKind.ALARM:
+    name: str
+    slice: str
+    """Empty for the whole model."""
+    own: bool
+    """Whether it is the controller's, whose word on the end holds."""
+    told: bool
+
+    def covers(self, other: "_Fall") -> bool:
+        """Whether it is on the whole model, or on the same slice."""
+        return self.slice in ("", other.slice)
+
+    def says_as_much(self, other: "_Fall") -> bool:
+        """Whether somebody who knows of this one learns nothing from the other."""
+        return self.covers(other) and GRAVITY[self.name] >= GRAVITY[other.name]
+
+
+class News:
+    """Follows one model's log, oldest first, and says what of it is news to people."""
+
+    def __init__(self) -> None:
+        self._falls: dict[str, _Fall] = {}
+        """Those that are on, by fingerprint."""
+
+    def hear(self, decision: Decision) -> Notice | None:
+        """What people are told of the next decision; None for the many they need not hear of.
+
+        They hear of alarms raised and over, of data and label faults, of champions made and taken
+        back, and of a retraining that is given up on.
+        """
+        if decision.kind is not DecisionKind.ALARM:
+            return _of_deed(decision)
+        name = _word(decision, "name")
+        if name == ECHO:
+            return None
+        if name not in GRAVITY:
             return _of_alarm(decision)
+        key = _word(decision, "fingerprint")
+        over = _word(decision, "status") == "resolved"
+        return self._over(decision, key) if over else self._raised(decision, key)
+
+    def _raised(self, decision: Decision, key: str) -> Notice | None:
+        labels = decision.evidence.get("labels")
+        place = str(labels.get("slice", "")) if isinstance(labels, dict) else ""
+        own = _word(decision, "source") == AlarmSource.CONTROLLER
+        before = self._falls.pop(key, None)
+        fall = _Fall(_word(decision, "name"), place, own, before is not None and before.told)
+        known = fall.told or any(one.says_as_much(fall) for one in self._falls.values())
+        self._falls[key] = fall
+        if known:
+            return None
+        fall.told = True
+        return _of_alarm(decision)
+
+    def _over(self, decision: Decision, key: str) -> Notice | None:
+        fall = self._falls.pop(key, None)
+        if fall is None:
+            # Raised before anybody followed the log.
+            return _of_alarm(decision)
+        if not fall.told:
+            return None
+        left = [one for one in self._falls.values() if one.own or not fall.own]
+        heir = next((one for one in left if one.covers(fall)), None)
+        if heir is not None:
+            heir.told = True
+            return None
+        notice, still = _of_alarm(decision), [one for one in left if not one.told]
+        for one in still:
+            one.told = True
+        more = "".join(f"\nStill on: {one.name} in {one.slice}." for one in still)
+        return replace(notice, text=notice.text + more)
+
+
+def _of_deed(decision: Decision) -> Notice | None:
+    match decision.kind:
         case DecisionKind.DIAGNOSIS if _word(decision, "remedy") in _FAULTS:
             return _told(decision, "A person is needed", grave=True)
         case DecisionKind.ROLLOUT if (state := _entered(decision)) in _ENDS:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from heliotrope.domain.decisions import Decision
+from heliotrope.domain.decisions import Decision, DecisionKind
 from heliotrope.domain.document import Document
 from heliotrope.ports.state import Kept, Put, StateKind, StateStore
 
@@ -46,6 +46,15 @@ class DecisionFeed:
             return []
         found = self._state.decisions(self._model, limit=newest - done)
         return [one for one in found if one.sequence > done][:PAGE]
+
+    def past(self, kind: DecisionKind, most: int) -> list[Decision]:
+        """The newest entries of a kind that are done, oldest first.
+
+        Raises:
+            UnavailableError: the store does not answer.
+        """
+        found = self._state.decisions(self._model, kinds=[kind], limit=most)
+        return [one for one in found if one.sequence <= self.done_to]
 
     @property
     def done_to(self) -> int:

@@ -11,7 +11,8 @@ from datetime import datetime
 from queue import SimpleQueue
 from threading import Event, Thread
 
-from heliotrope.domain.notices import Notice, notice_of
+from heliotrope.domain.decisions import DecisionKind
+from heliotrope.domain.notices import News, Notice
 from heliotrope.errors import UnavailableError
 from heliotrope.ports.people import Messenger, Mood
 from heliotrope.ports.state import StateStore
@@ -20,6 +21,9 @@ from heliotrope.telemetry import controller_metrics as metrics
 from heliotrope.telemetry.board import Board
 
 logger = logging.getLogger("heliotrope.notify")
+
+REMEMBERED = 1_000
+"""Entries on alarms that are read again after a start, to know which of them people heard of."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class _Place:
 
     def __init__(self, feed: DecisionFeed) -> None:
         self.feed = feed
+        self.news: News | None = None
         self.handed = 0
         self.last_letter = 0
         self.sent = 0
@@ -102,11 +107,15 @@ class NotifyDuty:
     def _hand_on(self, place: _Place) -> None:
         fresh = place.feed.fresh()
         place.handed = max(place.handed, place.feed.done_to)
+        if place.news is None:
+            place.news = News()
+            for decision in place.feed.past(DecisionKind.ALARM, REMEMBERED):
+                place.news.hear(decision)
         for decision in fresh:
             if decision.sequence <= place.handed:
                 continue
-            notice = notice_of(decision) if self._messenger.places else None
-            if notice is not None:
+            notice = place.news.hear(decision)
+            if notice is not None and self._messenger.places:
                 place.last_letter = decision.sequence
                 self._letters.put((place, decision.sequence, notice))
                 self._start()

@@ -3,7 +3,7 @@
 from heliotrope.telemetry import collector_metrics as collector
 from heliotrope.telemetry import predictor_metrics as predictor
 from heliotrope.telemetry.metric import Metric
-from heliotrope.telemetry.promql import rate, rise, selector, series
+from heliotrope.telemetry.promql import more_than_few, rate, rise, selector, series
 from heliotrope.telemetry.recording import ERROR_RATIO, LATENCY_P99, REQUEST_RATE
 from heliotrope.telemetry.rules import AlertRule, Severity, counted
 
@@ -14,6 +14,9 @@ LATENCY_SECONDS = 0.25
 SPOOL_SHARE = 0.5
 """Share of the spool's disk budget that wakes somebody while there is still time."""
 SPOOL_AGE_SECONDS = 300
+FEW = 0.01
+"""Rows of labels that cannot be used, beside those that can: so many are always among them."""
+LABEL_ROWS = 'kind="labels"'
 
 _VERSIONED = "{{ $labels.model }} version {{ $labels.version }} ({{ $labels.role }})"
 _TOO_MANY, _FAILED, _DAMAGED = 'code="429"', 'outcome="failed"', 'reason="damaged"'
@@ -136,7 +139,7 @@ UPKEEP_FAILING = AlertRule(
 )
 LABELS_REFUSED = AlertRule(
     "HeliotropeLabelsRefused",
-    f"{rise(collector.REFUSED_LABELS, 'reason')} > 0",
+    more_than_few(collector.REFUSED_LABELS, "reason", rise(collector.ROWS, "", LABEL_ROWS), FEW),
     Severity.TICKET,
     counted("label row was", "label rows were") + " refused in 10 minutes: {{ $labels.reason }}.",
     "The sender got the reason of each row. Others of the same upload were taken.",

@@ -5,8 +5,10 @@ label delay are what keeps it from flapping.
 """
 
 from heliotrope.telemetry import controller_metrics as known
+from heliotrope.telemetry.alerts_data import FEW, LABEL_ROWS
+from heliotrope.telemetry.collector_metrics import ROWS
 from heliotrope.telemetry.metric import Metric
-from heliotrope.telemetry.promql import rise, series
+from heliotrope.telemetry.promql import more_than_few, rise, series
 from heliotrope.telemetry.recording import CHAMPION
 from heliotrope.telemetry.rules import AlertRule, Severity, counted
 
@@ -152,7 +154,9 @@ LABEL_DELAY_GROWN = AlertRule(
 )
 LABELS_UNUSABLE = AlertRule(
     "HeliotropeLabelsUnusable",
-    f"{rise(known.TRUTH_UNUSABLE_LABELS, 'model')} > 0",
+    more_than_few(
+        known.TRUTH_UNUSABLE_LABELS, "model", rise(ROWS, "model", LABEL_ROWS), FEW, "model"
+    ),
     Severity.TICKET,
     counted("label", "labels") + " of {{ $labels.model }} could not be used in 10 minutes.",
     "Labels of an unknown class, not finite, or from before their prediction: they count nowhere. "

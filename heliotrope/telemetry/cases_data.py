@@ -235,6 +235,23 @@ COLLECTOR_CASES = (
     ),
     Case(
         alerts.LABELS_REFUSED,
+        "three of two hundred",
+        (
+            *_of(collector.REFUSED_LABELS, "_x15 3x45", reason="key"),
+            *_of(collector.ROWS, "0+20x60", **_LABELS),
+        ),
+        Fires({"reason": "key"}, "3 label rows were refused in 10 minutes: key."),
+    ),
+    Case(
+        alerts.LABELS_REFUSED,
+        "one of hundreds",
+        (
+            *_of(collector.REFUSED_LABELS, "_x15 1x45", reason="key"),
+            *_of(collector.ROWS, "0+20x60", **_LABELS),
+        ),
+    ),
+    Case(
+        alerts.LABELS_REFUSED,
         "an old refusal",
         _of(collector.REFUSED_LABELS, "5x60", reason="label_unknown"),
         at="30m",

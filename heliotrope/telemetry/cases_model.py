@@ -3,6 +3,7 @@
 from heliotrope.telemetry import alerts_model as alerts
 from heliotrope.telemetry import controller_metrics as known
 from heliotrope.telemetry import predictor_metrics as predictor
+from heliotrope.telemetry.collector_metrics import ROWS
 from heliotrope.telemetry.rule_cases import Case, Fires, row
 
 _V = {"model": "loans", "version": "7", "role": "champion"}
@@ -269,6 +270,24 @@ LABEL_CASES = (
         "some could not be used",
         (row(known.TRUTH_UNUSABLE_LABELS, "_x15 3x45", **_LOANS),),
         Fires(_LOANS, "3 labels of loans could not be used in 10 minutes."),
+    ),
+    Case(
+        alerts.LABELS_UNUSABLE,
+        "some of hundreds, and another model takes many",
+        (
+            row(known.TRUTH_UNUSABLE_LABELS, "_x15 3x45", **_LOANS),
+            row(ROWS, "0+20x60", kind="labels", **_LOANS),
+            row(ROWS, "0+9000x60", kind="labels", model="other"),
+        ),
+        Fires(_LOANS, "3 labels of loans could not be used in 10 minutes."),
+    ),
+    Case(
+        alerts.LABELS_UNUSABLE,
+        "one of hundreds",
+        (
+            row(known.TRUTH_UNUSABLE_LABELS, "_x15 1x45", **_LOANS),
+            row(ROWS, "0+20x60", kind="labels", **_LOANS),
+        ),
     ),
     Case(
         alerts.LABELS_UNUSABLE,

@@ -13,13 +13,15 @@ import pytest
 
 from heliotrope.adapters.notify import AppriseMessenger
 from heliotrope.adapters.sql_state import SqlStateStore
+from heliotrope.domain.accuracy import AlarmKind
 from heliotrope.domain.decisions import DecisionEntry, DecisionKind, seal
-from heliotrope.domain.notices import notice_of
+from heliotrope.domain.notices import ECHO, GRAVITY, News
 from heliotrope.errors import UnavailableError, UsageError
 from heliotrope.ports.people import Mood
 from heliotrope.service.notifying import NotifyDuty, Patience
 from heliotrope.settings import Settings
 from heliotrope.telemetry import controller_metrics as metrics
+from heliotrope.telemetry.alerts import ALERTS
 from heliotrope.telemetry.board import Board
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
@@ -52,7 +54,7 @@ def entry(kind: DecisionKind, **more: Any) -> DecisionEntry:
 def test_people_hear_of_what_needs_them(
     kind: DecisionKind, evidence: dict[str, Any], title: str | None
 ) -> None:
-    told = notice_of(seal(entry(kind, **evidence), 1, "0" * 64))
+    told = News().hear(seal(entry(kind, **evidence), 1, "0" * 64))
     assert (told and told.title) == title
     assert told is None or "0.58" in told.text
 
@@ -66,7 +68,85 @@ def test_people_hear_of_what_needs_them(
 )
 def test_people_hear_when_retraining_is_given_up(reason: str, told: bool) -> None:
     said = entry(DecisionKind.TRIGGER).model_copy(update={"reason": reason})
-    assert (notice_of(seal(said, 1, "0" * 64)) is not None) == told
+    assert (News().hear(seal(said, 1, "0" * 64)) is not None) == told
+
+
+FLOOR, FALL = "accuracy_floor", "accuracy_fall"
+BELOW, FELL = "HeliotropeAccuracyBelowFloor", "HeliotropeAccuracyFell"
+
+
+def alarm(name: str, status: str = "firing", place: str = "") -> DecisionEntry:
+    source = "prometheus" if name.startswith("Heliotrope") else "controller"
+    return entry(
+        DecisionKind.ALARM, name=name, status=status, source=source,
+        fingerprint=f"{name} {place}", labels={"slice": place} if place else {},
+    )  # fmt: skip
+
+
+def over(name: str, place: str = "") -> DecisionEntry:
+    return alarm(name, "resolved", place)
+
+
+@pytest.mark.parametrize(
+    ("happens", "heard"),
+    [
+        # One fall: the controller's test, its echo, the rules that look at the same windows.
+        (
+            [alarm(FALL), alarm(ECHO), alarm(FELL), over(FALL), over(ECHO), over(FELL)],
+            [f"Alarm: {FALL}", f"Over: {FALL}"],
+        ),
+        # A rule was first, and the controller's word on the end holds.
+        ([alarm(FELL), alarm(FALL), over(FELL), over(FALL)], [f"Alarm: {FELL}", f"Over: {FALL}"]),
+        # What is graver is told, and the end once nothing is left of it.
+        (
+            [alarm(FALL), alarm(FLOOR), alarm(BELOW), over(FLOOR), over(BELOW), over(FALL)],
+            [f"Alarm: {FALL}", f"Alarm: {FLOOR}", f"Over: {FALL}"],
+        ),
+        (
+            [alarm(FLOOR), alarm(FALL), over(FLOOR), over(FALL)],
+            [f"Alarm: {FLOOR}", f"Over: {FALL}"],
+        ),
+        # Slices are told apart, and stand back behind the whole.
+        (
+            [alarm(FALL, place="a"), alarm(FALL, place="b"), alarm(FALL), alarm(FALL, place="c")],
+            [f"Alarm: {FALL}"] * 3,
+        ),
+        (
+            [alarm(FALL), alarm(FALL, place="a"), over(FALL), over(FALL, "a")],
+            [f"Alarm: {FALL}", f"Over: {FALL}", f"Over: {FALL}"],
+        ),
+        # It comes back.
+        ([alarm(FALL), over(FALL)] * 2, [f"Alarm: {FALL}", f"Over: {FALL}"] * 2),
+        # It is told again that it is on.
+        ([alarm(FELL), alarm(FELL), over(FELL)], [f"Alarm: {FELL}", f"Over: {FELL}"]),
+        # An end whose beginning nobody heard of.
+        ([over(FALL)], [f"Over: {FALL}"]),
+        # Other alarms are other news.
+        (
+            [alarm(FALL), alarm("HeliotropeDataDrifted"), over("HeliotropeDataDrifted")],
+            [f"Alarm: {FALL}", "Alarm: HeliotropeDataDrifted", "Over: HeliotropeDataDrifted"],
+        ),
+    ],
+)
+def test_one_fall_is_told_once_though_it_raises_several_alarms(
+    happens: list[DecisionEntry], heard: list[str]
+) -> None:
+    news = News()
+    told = [news.hear(seal(one, number, "0" * 64)) for number, one in enumerate(happens, 1)]
+    assert [one.title for one in told if one] == [f"{title} (loans)" for title in heard]
+
+
+def test_a_slice_that_is_still_on_is_named_when_the_whole_is_over() -> None:
+    news = News()
+    happens = [alarm(FALL), alarm(FALL, place="grade = C"), over(FALL)]
+    told = [news.hear(seal(one, number, "0" * 64)) for number, one in enumerate(happens, 1)]
+    assert told[-1] is not None
+    assert told[-1].text.endswith(f"\nStill on: {FALL} in grade = C.")
+
+
+def test_alarms_of_one_fall_are_those_that_exist() -> None:
+    rules = {rule.name for rule in ALERTS}
+    assert {ECHO, *GRAVITY} - rules == {str(AlarmKind.FALL), str(AlarmKind.FLOOR)}
 
 
 @dataclass
@@ -132,6 +212,19 @@ def test_each_decision_is_told_once_and_in_order_across_restarts(state: SqlState
     second = duty(state, post)
     until(lambda: place(state) == 5, lambda: second.run(NOW))
     assert post.sent == ["reason 1", "reason 2", "reason 3", "reason 4"]
+
+
+def test_what_was_told_of_a_fall_is_known_after_a_restart(state: SqlStateStore) -> None:
+    post = Post()
+    state.apply(NOW, decisions=[alarm(FALL)])
+    first = duty(state, post)
+    until(lambda: place(state) == 1, lambda: first.run(NOW))
+    first.close()
+    state.apply(NOW, decisions=[alarm(FELL).model_copy(update={"reason": "the same fall"})])
+    state.apply(NOW, decisions=[over(FALL).model_copy(update={"reason": "it is over"})])
+    second = duty(state, post)
+    until(lambda: place(state) == 3, lambda: second.run(NOW))
+    assert post.sent == ["accuracy 0.58 < 0.60", "it is over"]
 
 
 def test_what_was_not_sent_before_the_end_is_sent_after_the_next_start(
