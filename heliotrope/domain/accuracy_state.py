@@ -5,7 +5,6 @@ all; with slices it has half, and each feature that cuts the model into slices a
 other half.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -33,8 +32,6 @@ from heliotrope.domain.truth.plan import TruthPlan
 from heliotrope.spec import ModelSpec
 
 WHOLE = ""
-_NORMAL_95 = 1.96
-"""Half the width of a 95% interval, in standard errors."""
 SLICE_ROWS = 200
 """Labelled rows behind the accepted level of a slice, at least."""
 
@@ -114,8 +111,8 @@ def _another(state: AccuracyState, version: str) -> AccuracyState:
 
 
 def _scale(rows: Outcomes, accepted: AcceptedLevel | None) -> float:
-    if accepted is not None and accepted.metric == "mae" and accepted.value > 0:
-        return SCALES * accepted.value
+    if accepted is not None and accepted.watched and accepted.watched.kind is LossKind.SCALED:
+        return accepted.watched.scale
     error = float(np.abs(rows.score - rows.label).mean())
     return SCALES * error if error > 0 else 1.0
 
@@ -136,7 +133,7 @@ def _fall(
 ) -> AccuracyState:  # fmt: skip
     watch = state.falls.get(name)
     if watch is None:
-        base = _accepted_base(kind, name, accepted, state.scale or 1.0)
+        base = _accepted_base(kind, accepted, state.scale or 1.0) if name == WHOLE else None
         known = state.bases.get(name)
         if base is None and known is not None and known.rows >= _needed(spec, name):
             base = known
@@ -153,30 +150,27 @@ def _needed(spec: ModelSpec, name: str) -> int:
     return BASE_ROWS if name == WHOLE else max(SLICE_ROWS, spec.gates.slice_minimum_rows)
 
 
-def _accepted_base(
-    kind: LossKind, name: str, accepted: AcceptedLevel | None, scale: float
-) -> LossBase | None:
-    """What the holdout showed, where the accepted metric is a mean of the losses that are watched.
+def _accepted_base(kind: LossKind, accepted: AcceptedLevel | None, scale: float) -> LossBase | None:
+    """What the holdout showed.
 
     A level that is learnt from outcomes instead takes a world that changed meanwhile for well.
     """
-    if name != WHOLE or accepted is None or accepted.rows < 1:
+    if accepted is None or accepted.rows < 1:
         return None
-    rows, source = accepted.rows, f"the holdout of version {accepted.version}"
-    if kind is LossKind.ERROR and accepted.metric == "accuracy":
-        # However few its rows were: the charts allow for that.
-        errors = (1 - accepted.value) * rows
-        return LossBase(rows=rows, total=errors, squares=errors, source=source)
-    mean, width = accepted.value / scale, (accepted.high - accepted.low) / scale
-    if kind is not LossKind.SCALED or accepted.metric != "mae" or not math.isfinite(width):
+    source = f"the holdout of version {accepted.version}"
+    seen = accepted.watched
+    if seen is None and kind is LossKind.ERROR and accepted.metric == "accuracy":
+        errors = (1 - accepted.value) * accepted.rows
+        return LossBase(rows=accepted.rows, total=errors, squares=errors, source=source)
+    if seen is None or seen.kind is not kind:
         return None
-    if not 0 < mean < 1:
+    if kind is not LossKind.ERROR and not 0 < seen.total < seen.rows:
+        # However few errors there were the charts allow for that; other tests know no such base.
         return None
-    # Of a row, from the interval of the mean.
-    variance = (width / (2 * _NORMAL_95)) ** 2 * rows
-    return LossBase(
-        rows=rows, total=mean * rows, squares=(mean**2 + variance) * rows, source=source
-    )
+    # Of another scale only where the level was written down after the first outcomes came.
+    unit = seen.scale / scale
+    total, squares = seen.total * unit, seen.squares * unit**2
+    return LossBase(rows=seen.rows, total=total, squares=squares, source=source)
 
 
 def _learnt(base: LossBase | None, losses: FloatVector, truth: WindowTruth) -> LossBase:

@@ -5,6 +5,7 @@ from datetime import datetime
 from pydantic import Field
 
 from heliotrope.domain.document import Document
+from heliotrope.domain.row_loss import HoldoutLoss
 
 
 class MetricValue(Document):
@@ -93,5 +94,7 @@ class Evaluation(Document):
     """Holdout rows the champion was not trained on: all that it is compared on."""
     comparison_class_counts: dict[str, int] = Field(default_factory=dict)
     """Those rows by class."""
+    watched: HoldoutLoss | None = None
+    """What sequential tests will hold live outcomes against."""
     candidate_compared: dict[str, MetricValue] = Field(default_factory=dict)
     """The candidate's metrics on the compared rows, where these are fewer than the holdout."""

@@ -5,12 +5,17 @@ of the same scores is, and rises when they rank or promise worse.
 """
 
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from heliotrope.domain.outcomes import FloatVector, Outcomes
+from heliotrope.domain.document import Document
+from heliotrope.domain.outcomes import Floats, FloatVector, Outcomes
 from heliotrope.spec import ModelSpec
 from heliotrope.vocabulary import Task
+
+Places = npt.NDArray[np.integer[Any]]
 
 SCALES = 8.0
 """A regression's error counts in full from so many times its accepted mean on."""
@@ -34,6 +39,19 @@ def loss_kind(spec: ModelSpec) -> LossKind:
     return LossKind.ERROR if spec.metrics.primary == "accuracy" else LossKind.BRIER
 
 
+class HoldoutLoss(Document):
+    """What sequential tests watch, as a holdout showed it."""
+
+    kind: LossKind
+    rows: int
+    total: float
+    """Sum of the rows' losses."""
+    squares: float
+    """Sum of their squares."""
+    scale: float = 1.0
+    """Of `SCALED`, in the label's unit."""
+
+
 def row_losses(kind: LossKind, rows: Outcomes, scale: float = 1.0) -> FloatVector:
     """[rows] losses of labelled rows, each in [0, 1].
 
@@ -42,15 +60,47 @@ def row_losses(kind: LossKind, rows: Outcomes, scale: float = 1.0) -> FloatVecto
         rows: all labelled.
         scale: of `SCALED`, in the label's unit.
     """
-    if kind is LossKind.ERROR:
-        return np.asarray(rows.prediction != rows.label, np.float64)
+    scores = rows.score if rows.scores is None else rows.scores
+    return _losses(kind, rows.label, scores, rows.prediction, scale)
+
+
+def holdout_loss(
+    kind: LossKind, labels: FloatVector, scores: Floats, called: Places
+) -> HoldoutLoss | None:
+    """The losses of a holdout's rows, added up; None without a row, or where one has no loss.
+
+    Args:
+        kind: which.
+        labels: [rows] class positions, or values for regression.
+        scores: [rows], or [rows, classes] for three classes or more.
+        called: [rows] class positions; nothing is read for regression.
+    """
+    if len(labels) == 0:
+        return None
+    scale = 1.0
     if kind is LossKind.SCALED:
-        return np.asarray(np.minimum(np.abs(rows.score - rows.label) / scale, 1.0))
-    if rows.scores is None:
-        return np.asarray((rows.score - rows.label) ** 2)
-    truth = rows.label[:, None] == np.arange(rows.scores.shape[1])
+        scale = SCALES * float(np.abs(scores - labels).mean()) or 1.0
+    losses = _losses(kind, labels, scores, called, scale)
+    if not np.isfinite(losses).all():
+        return None
+    return HoldoutLoss(
+        kind=kind, rows=len(losses), total=float(losses.sum()),
+        squares=float((losses**2).sum()), scale=scale,
+    )  # fmt: skip
+
+
+def _losses(
+    kind: LossKind, labels: FloatVector, scores: Floats, called: Places, scale: float
+) -> FloatVector:
+    if kind is LossKind.ERROR:
+        return np.asarray(called != labels, np.float64)
+    if kind is LossKind.SCALED:
+        return np.asarray(np.minimum(np.abs(scores - labels) / scale, 1.0))
+    if scores.ndim == 1:
+        return np.asarray((scores - labels) ** 2)
+    truth = labels[:, None] == np.arange(scores.shape[1])
     # Scores are rounded to 32 bits on the way, so their sum may pass 1 by a hair.
-    return np.asarray(np.minimum(((rows.scores - truth) ** 2).sum(axis=1) / 2, 1.0))
+    return np.asarray(np.minimum(((scores - truth) ** 2).sum(axis=1) / 2, 1.0))
 
 
 def floor_as_loss(spec: ModelSpec, scale: float) -> float | None:

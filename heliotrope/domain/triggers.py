@@ -9,6 +9,7 @@ from pydantic import Field
 
 from heliotrope.domain.document import Document
 from heliotrope.domain.remedy.documents import Remedy
+from heliotrope.domain.row_loss import HoldoutLoss
 from heliotrope.vocabulary import Outcome
 
 
@@ -141,6 +142,8 @@ class AcceptedLevel(Document):
     high: float
     rows: int
     """Of the holdout it was measured on."""
+    watched: HoldoutLoss | None = None
+    """What sequential tests watch, over the same rows; None in a level written down without."""
     version: str
     accepted_at: datetime
     """When it was written down, by the controller's clock."""

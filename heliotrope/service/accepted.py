@@ -47,6 +47,7 @@ def write_accepted(
         low=found.low,
         high=found.high,
         rows=evaluation.rows,
+        watched=evaluation.watched,
         version=first.version,
         accepted_at=now,
     )

@@ -9,6 +9,7 @@ from heliotrope.domain import baselines, bootstrap, curves
 from heliotrope.domain.evaluation import Evaluation
 from heliotrope.domain.gate import CONSTANT_IS_PERFECT
 from heliotrope.domain.metrics import Answers
+from heliotrope.domain.row_loss import holdout_loss, loss_kind
 from heliotrope.errors import UsageError
 from heliotrope.ports import Scorer
 from heliotrope.service.comparison import (
@@ -70,6 +71,12 @@ def evaluate(
         "classes": tuple(spec.classes),
         "threshold": spec.threshold if spec.task is Task.BINARY else None,
         "resamples": judged.resamples,
+        "watched": holdout_loss(
+            loss_kind(spec),
+            np.asarray(answers.labels, np.float64),
+            answers.scores,
+            answers.decisions,
+        ),
         "event_from": _moment(holdout.times, 0),
         "event_to": _moment(holdout.times, -1),
     }

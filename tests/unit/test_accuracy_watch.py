@@ -1,5 +1,6 @@
 """Watches of losses: what a row costs, targets, beginnings and ends."""
 
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,13 +19,22 @@ from heliotrope.domain.accuracy import (
 )
 from heliotrope.domain.accuracy_state import WHOLE, AccuracyState, advanced, by_version
 from heliotrope.domain.outcomes import Outcomes
-from heliotrope.domain.row_loss import LossKind, row_losses
+from heliotrope.domain.row_loss import LossKind, holdout_loss, row_losses
 from heliotrope.domain.sequential.design import ErrorBase
 from heliotrope.domain.triggers import AcceptedLevel
 from heliotrope.domain.truth.documents import WindowTruth
 from heliotrope.service.alarms import ROWS_A_WINDOW, thinned
-from heliotrope.spec import parse_spec
+from heliotrope.spec import ModelSpec, parse_spec
+from heliotrope.spec.model import Metrics
 
+LOANS = parse_spec("""
+name: loans
+task: binary
+label: {name: y, positive: 1}
+source: {path: loans.csv}
+features: [{name: a, type: float}]
+metrics: {primary: roc_auc}
+""")
 T0 = datetime(2026, 3, 2, tzinfo=UTC)
 PRICES = parse_spec("""
 name: prices
@@ -135,29 +145,99 @@ def test_of_a_flood_an_even_part_is_judged() -> None:
     assert set(gaps.tolist()) <= {3.0, 4.0}
 
 
-def after_windows(errors: list[float], seed: int, rows: int = 200) -> AccuracyState:
-    """Windows of absolute errors of some mean, of a model that was accepted at 2."""
-    accepted = AcceptedLevel(
-        metric="mae", value=2.0, low=1.85, high=2.15, rows=400, version="1", accepted_at=T0
-    )
-    random, state = np.random.default_rng(seed), AccuracyState()
-    for place, error in enumerate(errors):
-        label = random.normal(size=rows) * error * np.sqrt(np.pi / 2)
-        truth = WindowTruth.model_construct(version="1", window_from=T0 + place * timedelta(days=1))
-        state = advanced(PRICES, state, rows_of(rows, label=label), truth, accepted)
+def holdout(kind: LossKind, rows: Outcomes, metric: str, value: float) -> AcceptedLevel:
+    scores = rows.score if rows.scores is None else rows.scores
+    return AcceptedLevel(
+        metric=metric, value=value, low=value, high=value, rows=len(rows), version="1",
+        accepted_at=T0, watched=holdout_loss(kind, rows.label, scores, rows.prediction),
+    )  # fmt: skip
+
+
+def lived(
+    spec: ModelSpec, accepted: AcceptedLevel | None, windows: Iterable[Outcomes]
+) -> AccuracyState:
+    """The state after windows of outcomes, a day each."""
+    state = AccuracyState()
+    for day, rows in enumerate(windows):
+        truth = WindowTruth.model_construct(version="1", window_from=T0 + day * timedelta(days=1))
+        state = advanced(spec, state, rows, truth, accepted)
     return state
 
 
-def test_a_model_that_is_wrong_by_more_than_accepted_from_its_first_day_on_is_called() -> None:
-    for seed in range(5):
-        watch = after_windows([6.0], seed).falls[WHOLE]
-        assert watch.raised is not None
-        assert watch.raised.noticed < 100
-        assert "the holdout" in after_windows([6.0], seed).bases[WHOLE].source
+def prices(random: np.random.Generator, error: float, rows: int = 200) -> Outcomes:
+    """Answers of 0, and truths so far from them in the mean."""
+    return rows_of(rows, label=random.normal(size=rows) * error * np.sqrt(np.pi / 2))
 
 
-def test_a_model_that_errs_as_it_was_accepted_is_left_alone() -> None:
+def loans(random: np.random.Generator, lift: float, rows: int = 200) -> Outcomes:
+    """Calibrated scores, of which the true rate is further away by `lift` on both sides."""
+    score = random.uniform(0.05, 0.35, rows)
+    label = random.random(rows) < np.clip(score + lift, 0, 1)
+    return rows_of(rows, score=score, label=label.astype(float))
+
+
+Day = Callable[[np.random.Generator, float, int], Outcomes]
+
+
+@pytest.mark.parametrize(
+    ("primary", "kind", "day", "well", "worse"),
+    [
+        ("mae", LossKind.SCALED, prices, 2.0, 6.0),
+        ("rmse", LossKind.SCALED, prices, 2.0, 6.0),
+        ("roc_auc", LossKind.BRIER, loans, 0.0, 0.4),
+        ("brier", LossKind.BRIER, loans, 0.0, 0.4),
+    ],
+)
+def test_outcomes_are_held_against_the_holdout_from_the_first_day_on(
+    primary: str, kind: LossKind, day: Day, well: float, worse: float
+) -> None:
+    base = PRICES if kind is LossKind.SCALED else LOANS
+    spec = base.model_copy(update={"metrics": Metrics(primary=primary)})
     for seed in range(5):
-        state = after_windows([2.0] * 25, seed)
+        random = np.random.default_rng(seed)
+        shown = day(random, well, 2_000)
+        accepted = holdout(kind, shown, primary, 1.0)
+        state = lived(spec, accepted, [day(random, worse, 200)])
+        raised = state.falls[WHOLE].raised
+        assert raised is not None
+        assert raised.noticed < 150
+        assert "the holdout" in state.bases[WHOLE].source
+        # The same days, learnt from, are taken for well.
+        assert WHOLE not in lived(spec, None, [day(random, worse, 200)]).falls
+        state = lived(spec, accepted, [day(random, well, 200) for _ in range(25)])
         assert state.falls[WHOLE].raised is None
-        assert state.bases[WHOLE].mean * (state.scale or 0) == pytest.approx(2.0)
+        losses = row_losses(kind, shown, state.scale or 1.0)
+        assert state.bases[WHOLE].mean == pytest.approx(losses.mean())
+        assert state.bases[WHOLE].spread == pytest.approx(losses.std())
+
+
+def test_a_level_of_another_loss_is_not_held_against_outcomes() -> None:
+    random = np.random.default_rng(0)
+    accepted = holdout(LossKind.ERROR, loans(random, 0.0), "accuracy", 0.8)
+    state = lived(LOANS, accepted, [loans(random, 0.0)])
+    assert state.falls == {}
+    assert "the first outcomes" in state.bases[WHOLE].source
+
+
+def test_a_level_written_down_before_the_losses_were_says_its_errors() -> None:
+    spec = LOANS.model_copy(update={"metrics": Metrics(primary="accuracy")})
+    accepted = holdout(LossKind.ERROR, loans(np.random.default_rng(0), 0.0), "accuracy", 0.75)
+    before = accepted.model_copy(update={"watched": None})
+    state = lived(spec, before, [loans(np.random.default_rng(1), 0.0)])
+    assert state.bases[WHOLE].total == 50
+
+
+@pytest.mark.parametrize("score", [[], [np.nan, 0.5]])
+def test_a_holdout_without_a_loss_of_each_row_says_none(score: list[float]) -> None:
+    found = np.array(score)
+    assert holdout_loss(LossKind.BRIER, found * 0, found, np.zeros(len(score), np.int32)) is None
+
+
+def test_a_holdout_adds_up_what_its_rows_cost() -> None:
+    label, score = np.array([1.0, 3.0, 50.0]), np.array([2.0, 1.0, 2.0])
+    found = holdout_loss(LossKind.SCALED, label, score, np.empty(0, np.int32))
+    assert found is not None
+    assert found.kind is LossKind.SCALED
+    scale = 8 * 51 / 3
+    numbers = [found.rows, found.total, found.squares, found.scale]
+    assert numbers == pytest.approx([3, 51 / scale, (1 + 4 + 48**2) / scale**2, scale])
