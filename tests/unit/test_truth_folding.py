@@ -253,3 +253,21 @@ def test_the_spread_of_roc_auc_is_delongs() -> None:
     order = np.argsort(np.concatenate([positive, negative]))
     is_positive = (order < 40).astype(float)
     assert roc_auc_spread(is_positive, 1 - is_positive) == pytest.approx(exact)
+
+
+def test_gaps_of_calibration_add_up_to_what_is_wrong_and_not_to_chance() -> None:
+    """100 windows of 1,000 rows of which 1.8% are positive; scores right, or half of what is so."""
+    plan = TruthPlan.of(parse_spec(BINARY))
+    rng = np.random.default_rng(5)
+    for factor in (1.0, 2.0):
+        alone, together, wrong = 0.0, np.zeros(10), 0.0
+        for _ in range(100):
+            score = np.clip(rng.beta(1.0, 54.0, 1000), 1e-6, 0.49)
+            truth = (rng.random(1000) < factor * score).astype(int)
+            gaps = np.array(fold(binary_cell(truth, score), plan).calibration_gaps)
+            alone += np.abs(gaps).sum() / 100_000
+            together += gaps / 100_000
+            wrong += (factor - 1) * score.sum() / 100_000
+        found = np.abs(together).sum()
+        assert abs(found - wrong) < 0.002
+        assert alone > wrong + 0.002

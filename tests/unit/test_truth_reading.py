@@ -1,6 +1,5 @@
 """What depends on the clock and on the windows before: maturity, error bounds, marks."""
 
-import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -39,7 +38,7 @@ def folded(labelled: int, predicted: int = 100, **more: object) -> Folded:
         "predicted": predicted, "labelled": labelled, "unjudged": 0, "correct": None,
         "class_counts": {},
         "metrics": {"accuracy": value}, "binning_error": 0.0, "delay": None,
-        "estimate": {"accuracy": claimed}, "calibration_error": 0.03 if labelled else math.nan,
+        "estimate": {"accuracy": claimed}, "calibration_gaps": (2.0, -0.5) if labelled else (),
         "log_evidence": 0.0, **more,
     })  # fmt: skip
 
@@ -74,9 +73,13 @@ def read(parts: list[Folded], now: datetime) -> list[WindowTruth]:
 
 
 def test_only_earlier_mature_windows_widen_an_estimate() -> None:
-    found = read([folded(95), folded(95, calibration_error=0.05), folded(10)], DAY + timedelta(3))
+    found = read(
+        [folded(95), folded(95, calibration_gaps=(-1.0, -3.5)), folded(10)], DAY + timedelta(3)
+    )
     lows = [window.estimate["accuracy"].low for window in found]
-    assert lows == pytest.approx([0.8 - UNMEASURED_CALIBRATION, 0.8 - 0.03, 0.8 - 0.04])
+    # What was too high in one window and too low in the next was chance.
+    expected = [0.8 - UNMEASURED_CALIBRATION, 0.8 - 2.5 / 95, 0.8 - (1.0 + 4.0) / 190]
+    assert lows == pytest.approx(expected)
 
 
 def test_a_mature_window_marks_itself_and_those_after_an_immature_one_nobody() -> None:

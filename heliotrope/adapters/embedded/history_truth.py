@@ -1,6 +1,5 @@
 """The truth of a backtest: the platform's own statistics and folding over a log in memory."""
 
-import math
 from datetime import datetime
 from typing import Any
 
@@ -134,7 +133,7 @@ class HistoryTruth:
             binning_error=0.0,
             delay=None,
             estimate={},
-            calibration_error=math.nan,
+            calibration_gaps=(),
             log_evidence=0.0,
         )
 

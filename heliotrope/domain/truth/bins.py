@@ -52,10 +52,13 @@ class Calibration:
         """[bins] mean score."""
         before = np.cumsum(self.rows) - self.rows
         group = (before * CALIBRATION_BINS // self.rows.sum()).astype(np.int64)
-        self.gaps = np.bincount(group, self.rows * self.score - self.positives)
+        surplus = self.rows * self.score - self.positives
+        self.gaps = np.bincount(group, surplus, minlength=CALIBRATION_BINS)
         """[groups] positives expected less those that came."""
-        share = np.bincount(group, self.positives) / np.maximum(np.bincount(group, self.rows), 1)
-        self.variances = np.bincount(group, self.rows) * share * (1 - share)
+        sizes = np.bincount(group, self.rows, minlength=CALIBRATION_BINS)
+        hits = np.bincount(group, self.positives, minlength=CALIBRATION_BINS)
+        share = hits / np.maximum(sizes, 1)
+        self.variances = sizes * share * (1 - share)
         """[groups] of the number of positives."""
 
     @property

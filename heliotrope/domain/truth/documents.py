@@ -107,7 +107,8 @@ class Folded(Document):
     binning_error: float
     delay: DelayQuantiles | None
     estimate: dict[str, FoldedEstimate]
-    calibration_error: float
-    """Of the labelled rows, expected calibration error over ten bins; NaN without labels."""
+    calibration_gaps: tuple[float, ...]
+    """Of the labelled rows in ten groups by rising score, positives expected less those that came;
+    empty without labels."""
     log_evidence: float
     """Logarithm of the e-value against calibrated scores; 0 without labels."""

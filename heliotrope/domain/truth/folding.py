@@ -46,10 +46,10 @@ def fold(cell: Cell, plan: TruthPlan, whole: bool = True) -> Folded:
     labelled = main.labelled
     predicted, known = int(main.n.sum()), int(labelled.n.sum())
     metrics, error = _metrics(cell, labelled, plan)
-    calibration, evidence = math.nan, 0.0
+    gaps, evidence = (), 0.0
     if plan.task is Task.BINARY and known:
         seen = Calibration(labelled)
-        calibration = seen.error
+        gaps = tuple(seen.gaps.tolist())
         evidence = cbpe.log_evidence(seen.score, seen.positives, seen.negatives)
     return Folded(
         predicted=predicted,
@@ -64,7 +64,7 @@ def fold(cell: Cell, plan: TruthPlan, whole: bool = True) -> Folded:
         binning_error=error,
         delay=_delay(cell.part(DELAY)),
         estimate=_estimate(main, plan, plan.metrics if whole else plan.metrics[:1]),
-        calibration_error=calibration,
+        calibration_gaps=gaps,
         log_evidence=evidence,
     )
 

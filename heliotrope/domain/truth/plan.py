@@ -11,7 +11,7 @@ from heliotrope.domain.events import FEATURE_PREFIX
 from heliotrope.spec import Feature, FeatureType, ModelSpec
 from heliotrope.vocabulary import Task
 
-FORMAT = 2
+FORMAT = 3
 """Raised when stored window statistics could no longer be read."""
 BINS = 2000
 """Score bins of a window."""

@@ -1,6 +1,7 @@
 """From folded cells to documents: what depends on now, and on the windows before."""
 
 import math
+import operator
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,13 +24,17 @@ class _Trust:
     """What mature windows so far say of one version's scores in one role."""
 
     contradiction: cbpe.Contradiction = field(default_factory=cbpe.Contradiction)
-    gap: float = 0.0
-    """Sum of calibration error times rows, of the mature windows before."""
+    gaps: tuple[float, ...] = ()
+    """By group, positives expected less those that came, over the mature windows before."""
     rows: int = 0
 
     @property
     def calibration_error(self) -> float:
-        return self.gap / self.rows if self.rows else cbpe.UNMEASURED_CALIBRATION
+        """Of all these rows together: of one window's alone chance makes the most of it, above all
+        where positives are rare."""
+        if not self.rows:
+            return cbpe.UNMEASURED_CALIBRATION
+        return sum(map(abs, self.gaps)) / self.rows
 
 
 def maturity(plan: TruthPlan, window: int, folded: Folded, now: datetime) -> Maturity:
@@ -94,11 +99,12 @@ def _trusted(
 def _after(state: _Trust, plan: TruthPlan, part: Folded) -> _Trust:
     claimed = part.estimate.get(plan.primary)
     miss = claimed.value - part.metrics[plan.primary].value if claimed else math.nan
-    if math.isnan(part.calibration_error):
+    if not part.calibration_gaps:
         return state
+    before = state.gaps or (0.0,) * len(part.calibration_gaps)
     return _Trust(
         state.contradiction.after(part.log_evidence, miss),
-        state.gap + part.calibration_error * part.labelled,
+        tuple(map(operator.add, before, part.calibration_gaps)),
         state.rows + part.labelled,
     )
 
