@@ -6,6 +6,7 @@ other half.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 import numpy as np
@@ -25,7 +26,7 @@ from heliotrope.domain.accuracy import (
 from heliotrope.domain.document import Document
 from heliotrope.domain.outcomes import FloatVector, Outcomes
 from heliotrope.domain.row_loss import SCALES, LossKind, floor_as_loss, loss_kind, row_losses
-from heliotrope.domain.sequential.design import ErrorBase
+from heliotrope.domain.sequential.design import ErrorBase, NoChartsError
 from heliotrope.domain.triggers import AcceptedLevel
 from heliotrope.domain.truth.documents import WindowTruth
 from heliotrope.domain.truth.plan import TruthPlan
@@ -191,7 +192,8 @@ def _fall_watch(spec: ModelSpec, kind: LossKind, name: str, base: LossBase, scal
     policy, axes = spec.monitoring, len(spec.slices)
     length = float(policy.run_length * (1 if not axes else 2 if name == WHOLE else 2 * axes))
     if kind is LossKind.ERROR and name == WHOLE:
-        return error_watch(ErrorBase(errors=base.total, rows=base.rows), policy.fall, length)
+        with suppress(NoChartsError):
+            return error_watch(ErrorBase(errors=base.total, rows=base.rows), policy.fall, length)
     # A slice's level rests on few rows, for which charts take seconds to design.
     fall = {"accuracy": policy.fall, "brier": policy.fall, "mae": policy.fall / scale}.get(
         spec.metrics.primary

@@ -227,6 +227,26 @@ def test_a_level_written_down_before_the_losses_were_says_its_errors() -> None:
     assert state.bases[WHOLE].total == 50
 
 
+def test_a_level_of_few_rows_is_watched_without_charts() -> None:
+    """97 of 100 right: the true rate may be one at which charts would rise by themselves."""
+    spec = LOANS.model_copy(update={"metrics": Metrics(primary="accuracy")})
+    accepted = AcceptedLevel(
+        metric="accuracy", value=0.97, low=0.9, high=1.0, rows=100, version="1", accepted_at=T0
+    )
+
+    def day(random: np.random.Generator, errors: float) -> Outcomes:
+        return rows_of(200, label=(random.random(200) < errors).astype(float))
+
+    for seed in range(5):
+        random = np.random.default_rng(seed)
+        state = lived(spec, accepted, [day(random, 0.03) for _ in range(25)])
+        assert state.falls[WHOLE].raised is None
+        assert state.falls[WHOLE].promises() == {"run_length_at_least": 8000.0}
+        raised = lived(spec, accepted, [day(random, 0.28)]).falls[WHOLE].raised
+        assert raised is not None
+        assert raised.noticed < 100
+
+
 @pytest.mark.parametrize("score", [[], [np.nan, 0.5]])
 def test_a_holdout_without_a_loss_of_each_row_says_none(score: list[float]) -> None:
     found = np.array(score)

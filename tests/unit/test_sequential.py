@@ -12,7 +12,7 @@ from heliotrope.domain.sequential.betting import CAP, BettingTest, Side
 from heliotrope.domain.sequential.chains import Charts, delays, run_length, settled
 from heliotrope.domain.sequential.charts import ErrorCharts
 from heliotrope.domain.sequential.confidence import ConfidenceSequence
-from heliotrope.domain.sequential.design import ErrorBase, design
+from heliotrope.domain.sequential.design import ErrorBase, NoChartsError, design
 from heliotrope.domain.sequential.e_detector import EDetector
 from heliotrope.domain.sequential.paired import PairedSequence, PairedTest, scaled
 from heliotrope.domain.sequential.scores import Scores, scores_of
@@ -246,6 +246,24 @@ def test_a_base_known_from_few_rows_alarms_no_more_often_on_average_over_what_it
     naive = design(KNOWN, rise=0.05, run_length=2000)
     assert settled(naive.charts, base.plausible())[0].mean() > 1.2 / 2000
     assert made.stated_delay(0.22)[0] < 1.3 * naive.stated_delay(0.22)[0]
+
+
+@pytest.mark.parametrize(
+    ("errors", "rows", "rise", "run_length"),
+    [
+        # The true rate may as well be one at which the chart rises by itself.
+        (3, 100, 0.05, 8_000),
+        (74, 920, 0.03, 400_000),
+        # No end of states.
+        (148, 1_840, 0.03, 30_000),
+        (80_000, 1_000_000, 0.002, 8_000),
+    ],
+)
+def test_charts_that_would_be_too_high_are_refused_at_once(
+    errors: int, rows: int, rise: float, run_length: float
+) -> None:
+    with pytest.raises(NoChartsError, match="do not tell a rise"):
+        design(ErrorBase(errors=errors, rows=rows), rise, run_length)
 
 
 def test_the_change_is_put_near_where_it_was() -> None:

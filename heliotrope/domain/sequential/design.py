@@ -25,8 +25,17 @@ LARGE = 2.5
 LEAST_BASE = 0.002
 """Error rates below are taken for it: a chart tuned to none at all would alarm at the first."""
 _POINTS = (np.arange(6) + 0.5) / 6
-_HIGHEST = 20_000
+_HIGHEST = 1_000
+_MOST_STATES = 20_000
+"""Of both charts together; to work out as many takes some 15 s."""
 _HALVINGS = 5
+
+
+class NoChartsError(Exception):
+    """The base is known too little for so small a rise and so few false alarms.
+
+    Some error rate that it may as well be lies where the charts rise by themselves, or nearly.
+    """
 
 
 class ErrorBase(Document):
@@ -100,15 +109,24 @@ def design(base: ErrorBase, rise: float, run_length: float) -> ErrorDesign:
             found.
         run_length: labels.
 
+    Raises:
+        NoChartsError: no charts of a reasonable size alarm as seldom.
+
     >>> made = design(ErrorBase(errors=0.06, rows=0), rise=0.05, run_length=8000)
     >>> round(made.stated_run_length(), -3)
     8000.0
     """
-    return _design(base.errors, base.rows, rise, run_length)
+    made = _design(base.errors, base.rows, rise, run_length)
+    if made is None:
+        raise NoChartsError(
+            f"{base.errors:g} errors in {base.rows:,} rows do not tell a rise by {rise:g} with one "
+            f"false alarm in {run_length:,.0f} labels."
+        )
+    return made
 
 
 @lru_cache(maxsize=256)
-def _design(errors: float, rows: int, rise: float, length: float) -> ErrorDesign:
+def _design(errors: float, rows: int, rise: float, length: float) -> ErrorDesign | None:
     base = ErrorBase(errors=errors, rows=rows)
     rate = _within(base.rate)
     room = 0.999 - rate
@@ -117,7 +135,11 @@ def _design(errors: float, rows: int, rise: float, length: float) -> ErrorDesign
         for part, share in ((1.0, 0.5), (LARGE, 0.9))
     )
     plausible = np.array([_within(p) for p in base.plausible()])
-    heights = _heights(scores, plausible, 1 / length)
+    # Where it may as well rise by itself a chart alarms soon, however high it is.
+    rises = bool(plausible.max() >= scores[0].balance)
+    heights = None if rises else _heights(scores, plausible, 1 / length)
+    if heights is None:
+        return None
     return ErrorDesign(
         base=base, rise=rise, run_length=length, heights=heights,
         scores=tuple((score.up, score.down, score.unit) for score in scores),
@@ -132,9 +154,11 @@ def _alarms(charts: Charts, rates: Floats) -> float:
     return float(settled(charts, rates)[0].mean())
 
 
-def _heights(scores: tuple[Scores, ...], rates: Floats, asked: float) -> tuple[int, ...]:
+def _heights(scores: tuple[Scores, ...], rates: Floats, asked: float) -> tuple[int, ...] | None:
     """The lowest, along a line on which both charts alone would alarm equally often."""
     alone = [_height(score, rates, asked) for score in scores]
+    if max(alone) >= _HIGHEST:
+        return None
 
     def lifted(by: float) -> tuple[int, ...]:
         return tuple(
@@ -144,8 +168,12 @@ def _heights(scores: tuple[Scores, ...], rates: Floats, asked: float) -> tuple[i
 
     # Two charts alarm at most twice as often as one, and at least as often.
     low, high = 0.0, math.log(2)
-    while _alarms(Charts(scores, lifted(high)), rates) > asked:
+    while math.prod(lifted(high)) <= _MOST_STATES:
+        if _alarms(Charts(scores, lifted(high)), rates) <= asked:
+            break
         low, high = high, high + math.log(2)
+    else:
+        return None
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         if _alarms(Charts(scores, lifted(middle)), rates) > asked:
