@@ -6,8 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from heliotrope.domain.notices import Mood
 from heliotrope.errors import UnavailableError, UsageError
-from heliotrope.ports.people import Mood
 from heliotrope.vocabulary import ENV_NOTIFY
 
 

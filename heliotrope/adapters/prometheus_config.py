@@ -112,7 +112,13 @@ def alertmanager_yaml(webhook_url: str, token_file: Path, *, wait_seconds: int =
                     "source_matchers": ['alertname="HeliotropeAccuracyBelowFloor"'],
                     "target_matchers": ['alertname="HeliotropeAccuracyFell"'],
                     "equal": ["model", "version"],
-                }
+                },
+                {
+                    # A broken column drifts; what is left of the drift is told after it.
+                    "source_matchers": ['alertname="HeliotropeDataFault"'],
+                    "target_matchers": ['alertname="HeliotropeDataDrifted"'],
+                    "equal": ["model"],
+                },
             ],
         }
     )

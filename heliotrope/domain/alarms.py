@@ -241,7 +241,9 @@ def turned(before: Alarm | None, after: Alarm) -> bool:
 def entry_of(alarm: Alarm, now: datetime) -> DecisionEntry:
     """The log's entry on an alarm that was raised or is over."""
     word = "is on" if alarm.firing else "is over"
-    summary = f": {alarm.summary}" if alarm.summary else "."
+    # A rule's last words are of when it still held.
+    last = not alarm.firing and alarm.source is AlarmSource.PROMETHEUS
+    summary = f"{'; it said' if last else ''}: {alarm.summary}" if alarm.summary else "."
     return DecisionEntry(
         model=alarm.model,
         at=now,

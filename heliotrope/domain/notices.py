@@ -2,10 +2,12 @@
 
 One fall of a model's accuracy raises several alarms: the controller's own test, its floor, the
 rules of Prometheus that look at the same windows. All are in the log; people hear of the first,
-of a graver one, and once of the end.
+of a graver one, and once of the end. A fault that is found again in each window is told once a day.
 """
 
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
 
 from heliotrope.domain.accuracy import AlarmKind
 from heliotrope.domain.alarms import AlarmSource
@@ -16,8 +18,8 @@ from heliotrope.vocabulary import MODEL_PLATFORM
 _GRAVE = frozenset({"page", "critical"})
 _FAULTS = frozenset({"fix_data", "fix_labels", "check_labels"})
 _GIVEN_UP = f"{TriggerState.REFUSED}, max_failures:"
-_ENDS = {"rolled_back": True, "aborted": False, "promoted": False, "baking": False}
-"""States of a rollout that people are told of, and whether they are bad news."""
+REMIND = timedelta(days=1)
+"""After which a fault that is still there is told again."""
 ECHO = "HeliotropeAlarmActive"
 """Rings for an alarm of the controller's own, which was told already."""
 GRAVITY = {
@@ -29,6 +31,19 @@ GRAVITY = {
 """Alarms of one fall, and which of them say more."""
 
 
+class Mood(StrEnum):
+    """How a message is to be taken."""
+
+    INFO = "info"
+    """Something went as it should."""
+    SUCCESS = "success"
+    """Something that was wrong is right again."""
+    WARNING = "warning"
+    """Somebody should look today."""
+    FAILURE = "failure"
+    """Somebody should look now."""
+
+
 @dataclass(frozen=True)
 class Notice:
     """A message to people."""
@@ -37,10 +52,16 @@ class Notice:
     """Short: what, and of which model."""
     text: str
     """Why, in numbers; where to look."""
-    grave: bool
-    """Whether somebody should look now."""
-    relief: bool = False
-    """Whether something that was wrong is right again."""
+    mood: Mood
+
+
+_ENDS = {
+    "rolled_back": Mood.FAILURE,
+    "aborted": Mood.WARNING,
+    "promoted": Mood.INFO,
+    "baking": Mood.INFO,
+}
+"""States of a rollout that people are told of."""
 
 
 @dataclass
@@ -52,7 +73,8 @@ class _Fall:
     """Empty for the whole model."""
     own: bool
     """Whether it is the controller's, whose word on the end holds."""
-    told: bool
+    told: str
+    """The name of the alarm that people heard of; empty where they heard of none."""
 
     def covers(self, other: "_Fall") -> bool:
         """Whether it is on the whole model, or on the same slice."""
@@ -69,6 +91,8 @@ class News:
     def __init__(self) -> None:
         self._falls: dict[str, _Fall] = {}
         """Those that are on, by fingerprint."""
+        self._faults: dict[tuple[str, str], datetime] = {}
+        """When people were told, by remedy and what is faulty."""
 
     def hear(self, decision: Decision) -> Notice | None:
         """What people are told of the next decision; None for the many they need not hear of.
@@ -76,6 +100,8 @@ class News:
         They hear of alarms raised and over, of data and label faults, of champions made and taken
         back, and of a retraining that is given up on.
         """
+        if decision.kind is DecisionKind.DIAGNOSIS:
+            return self._diagnosed(decision)
         if decision.kind is not DecisionKind.ALARM:
             return _of_deed(decision)
         name = _word(decision, "name")
@@ -87,17 +113,27 @@ class News:
         over = _word(decision, "status") == "resolved"
         return self._over(decision, key) if over else self._raised(decision, key)
 
+    def _diagnosed(self, decision: Decision) -> Notice | None:
+        fault = (_word(decision, "remedy"), _word(decision, "subject"))
+        if fault[0] not in _FAULTS:
+            return None
+        before = self._faults.get(fault)
+        if before is not None and decision.at - before < REMIND:
+            return None
+        self._faults[fault] = decision.at
+        return _told(decision, "A person is needed", Mood.FAILURE)
+
     def _raised(self, decision: Decision, key: str) -> Notice | None:
         labels = decision.evidence.get("labels")
         place = str(labels.get("slice", "")) if isinstance(labels, dict) else ""
         own = _word(decision, "source") == AlarmSource.CONTROLLER
         before = self._falls.pop(key, None)
-        fall = _Fall(_word(decision, "name"), place, own, before is not None and before.told)
+        fall = _Fall(_word(decision, "name"), place, own, before.told if before else "")
         known = fall.told or any(one.says_as_much(fall) for one in self._falls.values())
         self._falls[key] = fall
         if known:
             return None
-        fall.told = True
+        fall.told = fall.name
         return _of_alarm(decision)
 
     def _over(self, decision: Decision, key: str) -> Notice | None:
@@ -110,39 +146,39 @@ class News:
         left = [one for one in self._falls.values() if one.own or not fall.own]
         heir = next((one for one in left if one.covers(fall)), None)
         if heir is not None:
-            heir.told = True
+            heir.told = heir.told or fall.told
             return None
-        notice, still = _of_alarm(decision), [one for one in left if not one.told]
+        notice, still = _of_alarm(decision, fall.told), [one for one in left if not one.told]
         for one in still:
-            one.told = True
+            one.told = one.name
         more = "".join(f"\nStill on: {one.name} in {one.slice}." for one in still)
         return replace(notice, text=notice.text + more)
 
 
 def _of_deed(decision: Decision) -> Notice | None:
     match decision.kind:
-        case DecisionKind.DIAGNOSIS if _word(decision, "remedy") in _FAULTS:
-            return _told(decision, "A person is needed", grave=True)
         case DecisionKind.ROLLOUT if (state := _entered(decision)) in _ENDS:
             words = "is champion" if state == "baking" else state.replace("_", " ")
-            return _told(decision, f"{decision.subject}: {words}", grave=_ENDS[state])
+            return _told(decision, f"{decision.subject}: {words}", _ENDS[state])
         case DecisionKind.TRIGGER if decision.reason.startswith(_GIVEN_UP):
-            return _told(decision, "Retraining is given up", grave=True)
+            return _told(decision, "Retraining is given up", Mood.FAILURE)
     return None
 
 
-def _of_alarm(decision: Decision) -> Notice:
+def _of_alarm(decision: Decision, known_as: str = "") -> Notice:
     over = _word(decision, "status") == "resolved"
-    name = _word(decision, "name") or decision.subject
+    name = known_as or _word(decision, "name") or decision.subject
     runbook = _word(decision, "runbook")
     title = f"{'Over' if over else 'Alarm'}: {name}{_place(decision)}"
     text = f"{decision.reason}\n{runbook}".rstrip()
-    grave = not over and _word(decision, "severity") in _GRAVE
-    return Notice(title, text, grave, relief=over)
+    if over:
+        return Notice(title, text, Mood.SUCCESS)
+    grave = _word(decision, "severity") in _GRAVE
+    return Notice(title, text, Mood.FAILURE if grave else Mood.WARNING)
 
 
-def _told(decision: Decision, what: str, *, grave: bool) -> Notice:
-    return Notice(f"{what}{_place(decision)}", decision.reason, grave)
+def _told(decision: Decision, what: str, mood: Mood) -> Notice:
+    return Notice(f"{what}{_place(decision)}", decision.reason, mood)
 
 
 def _place(decision: Decision) -> str:

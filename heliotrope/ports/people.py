@@ -1,20 +1,8 @@
 """How people are told."""
 
-from enum import StrEnum
 from typing import Protocol
 
-
-class Mood(StrEnum):
-    """How a message is to be taken."""
-
-    INFO = "info"
-    """Something went as it should."""
-    SUCCESS = "success"
-    """Something that was wrong is right again."""
-    WARNING = "warning"
-    """Somebody should look today."""
-    FAILURE = "failure"
-    """Somebody should look now."""
+from heliotrope.domain.notices import Mood
 
 
 class Messenger(Protocol):

@@ -1,5 +1,6 @@
 """Follows the decision log: each entry is handed on at least once, in order, across restarts."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from heliotrope.domain.decisions import Decision, DecisionKind
@@ -47,13 +48,13 @@ class DecisionFeed:
         found = self._state.decisions(self._model, limit=newest - done)
         return [one for one in found if one.sequence > done][:PAGE]
 
-    def past(self, kind: DecisionKind, most: int) -> list[Decision]:
-        """The newest entries of a kind that are done, oldest first.
+    def past(self, kinds: Sequence[DecisionKind], most: int) -> list[Decision]:
+        """The newest entries of some kinds that are done, oldest first.
 
         Raises:
             UnavailableError: the store does not answer.
         """
-        found = self._state.decisions(self._model, kinds=[kind], limit=most)
+        found = self._state.decisions(self._model, kinds=kinds, limit=most)
         return [one for one in found if one.sequence <= self.done_to]
 
     @property

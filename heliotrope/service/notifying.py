@@ -14,7 +14,7 @@ from threading import Event, Thread
 from heliotrope.domain.decisions import DecisionKind
 from heliotrope.domain.notices import News, Notice
 from heliotrope.errors import UnavailableError
-from heliotrope.ports.people import Messenger, Mood
+from heliotrope.ports.people import Messenger
 from heliotrope.ports.state import StateStore
 from heliotrope.service.decision_feed import DecisionFeed
 from heliotrope.telemetry import controller_metrics as metrics
@@ -22,8 +22,9 @@ from heliotrope.telemetry.board import Board
 
 logger = logging.getLogger("heliotrope.notify")
 
+FOLLOWED = (DecisionKind.ALARM, DecisionKind.DIAGNOSIS)
 REMEMBERED = 1_000
-"""Entries on alarms that are read again after a start, to know which of them people heard of."""
+"""Entries of these kinds that are read again after a start, to know what people heard of."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class NotifyDuty:
         place.handed = max(place.handed, place.feed.done_to)
         if place.news is None:
             place.news = News()
-            for decision in place.feed.past(DecisionKind.ALARM, REMEMBERED):
+            for decision in place.feed.past(FOLLOWED, REMEMBERED):
                 place.news.hear(decision)
         for decision in fresh:
             if decision.sequence <= place.handed:
@@ -138,7 +139,7 @@ class NotifyDuty:
             if self._stop.is_set():
                 return False
             try:
-                self._messenger.send(notice.title, notice.text, _mood(notice))
+                self._messenger.send(notice.title, notice.text, notice.mood)
             except Exception as error:  # noqa: BLE001 - whatever a service does, others are told
                 self._board.add(metrics.NOTIFICATIONS, "failed")
                 known = isinstance(error, UnavailableError)
@@ -152,9 +153,3 @@ class NotifyDuty:
                 return False
         logger.error("A message did not reach people and is given up: %s", notice.title)
         return True
-
-
-def _mood(notice: Notice) -> Mood:
-    if notice.relief:
-        return Mood.SUCCESS
-    return Mood.FAILURE if notice.grave else Mood.WARNING

@@ -121,7 +121,9 @@ ALARM_ACTIVE = AlertRule(
 )
 ESTIMATE_CONTRADICTED = AlertRule(
     "HeliotropeEstimateContradicted",
-    f"{series(known.TRUTH_ESTIMATE_UNRELIABLE, _CHAMPION)} == 1\n{_NOW}",
+    # Scores are contradicted as a whole: one alarm, of the metric that the model is judged by.
+    f"{series(known.TRUTH_ESTIMATE_UNRELIABLE, _CHAMPION)} == 1\n"
+    f"and on (model, metric) {series(known.METRIC_GREATER_IS_BETTER)}\n{_NOW}",
     Severity.TICKET,
     "The label-free estimate of {{ $labels.metric }} of {{ $labels.model }} version "
     "{{ $labels.version }} is "

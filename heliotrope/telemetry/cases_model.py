@@ -208,6 +208,8 @@ def _estimate(unreliable: int) -> Series:
         _IS_CHAMPION,
         row(known.TRUTH_ESTIMATE, 0.81, **_AUC_OF_7),
         row(known.TRUTH_ESTIMATE_UNRELIABLE, unreliable, **_AUC_OF_7),
+        row(known.TRUTH_ESTIMATE_UNRELIABLE, unreliable, **_V, metric="log_loss"),
+        row(known.METRIC_GREATER_IS_BETTER, 1, **_AUC),
         *_measured("roc_auc", 0.7, 0.68, 0.72),
     )
 

@@ -98,12 +98,17 @@ def test_telling_everything_twice_changes_nothing(told: list[tuple[int, str]]) -
 
 
 def test_an_entry_of_the_log_is_named_by_the_turn() -> None:
-    keys = set()
+    entries = []
     for status in ("firing", "resolved"):
         alarm, _ = play(alert(status=status), alert(status=status))
         assert alarm is not None
-        keys.add(entry_of(alarm, T0).key)
-    assert len(keys) == 2
+        entries.append(entry_of(alarm.model_copy(update={"summary": "0.7 is low."}), T0))
+    assert len({entry.key for entry in entries}) == 2
+    # What a rule said last was so before it was over.
+    assert [entry.reason.partition(" ")[2] for entry in entries] == [
+        "is on: 0.7 is low.",
+        "is over; it said: 0.7 is low.",
+    ]
 
 
 @pytest.mark.parametrize(

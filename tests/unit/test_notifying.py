@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,8 @@ from heliotrope.adapters.notify import AppriseMessenger
 from heliotrope.adapters.sql_state import SqlStateStore
 from heliotrope.domain.accuracy import AlarmKind
 from heliotrope.domain.decisions import DecisionEntry, DecisionKind, seal
-from heliotrope.domain.notices import ECHO, GRAVITY, News
+from heliotrope.domain.notices import ECHO, GRAVITY, REMIND, Mood, News
 from heliotrope.errors import UnavailableError, UsageError
-from heliotrope.ports.people import Mood
 from heliotrope.service.notifying import NotifyDuty, Patience
 from heliotrope.settings import Settings
 from heliotrope.telemetry import controller_metrics as metrics
@@ -96,7 +95,7 @@ def over(name: str, place: str = "") -> DecisionEntry:
             [f"Alarm: {FALL}", f"Over: {FALL}"],
         ),
         # A rule was first, and the controller's word on the end holds.
-        ([alarm(FELL), alarm(FALL), over(FELL), over(FALL)], [f"Alarm: {FELL}", f"Over: {FALL}"]),
+        ([alarm(FELL), alarm(FALL), over(FELL), over(FALL)], [f"Alarm: {FELL}", f"Over: {FELL}"]),
         # What is graver is told, and the end once nothing is left of it.
         (
             [alarm(FALL), alarm(FLOOR), alarm(BELOW), over(FLOOR), over(BELOW), over(FALL)],
@@ -104,7 +103,7 @@ def over(name: str, place: str = "") -> DecisionEntry:
         ),
         (
             [alarm(FLOOR), alarm(FALL), over(FLOOR), over(FALL)],
-            [f"Alarm: {FLOOR}", f"Over: {FALL}"],
+            [f"Alarm: {FLOOR}", f"Over: {FLOOR}"],
         ),
         # Slices are told apart, and stand back behind the whole.
         (
@@ -134,6 +133,39 @@ def test_one_fall_is_told_once_though_it_raises_several_alarms(
     news = News()
     told = [news.hear(seal(one, number, "0" * 64)) for number, one in enumerate(happens, 1)]
     assert [one.title for one in told if one] == [f"{title} (loans)" for title in heard]
+
+
+@pytest.mark.parametrize(
+    ("kind", "evidence", "mood"),
+    [
+        (DecisionKind.ALARM, {"name": "Low", "status": "firing", "severity": "page"}, Mood.FAILURE),
+        (
+            DecisionKind.ALARM,
+            {"name": "Low", "status": "firing", "severity": "ticket"},
+            Mood.WARNING,
+        ),
+        (DecisionKind.ALARM, {"name": "Low", "status": "resolved"}, Mood.SUCCESS),
+        (DecisionKind.ROLLOUT, {"to": {"state": "rolled_back"}}, Mood.FAILURE),
+        (DecisionKind.ROLLOUT, {"to": {"state": "aborted"}}, Mood.WARNING),
+        (DecisionKind.ROLLOUT, {"to": {"state": "promoted"}}, Mood.INFO),
+    ],
+)
+def test_good_news_is_no_warning(kind: DecisionKind, evidence: dict[str, Any], mood: Mood) -> None:
+    told = News().hear(seal(entry(kind, **evidence), 1, "0" * 64))
+    assert told is not None
+    assert told.mood is mood
+
+
+def test_a_fault_is_told_once_a_day_and_another_one_at_once() -> None:
+    news, heard = News(), []
+    found = [(0, "income"), (7, "income"), (8, "age"), (14, "income"), (30, "income"), (31, "age")]
+    for number, (hours, column) in enumerate(found, 1):
+        fault = entry(DecisionKind.DIAGNOSIS, remedy="fix_data", subject=column)
+        fault = fault.model_copy(update={"at": NOW + timedelta(hours=hours)})
+        if news.hear(seal(fault, number, "0" * 64)):
+            heard.append((hours, column))
+    assert timedelta(days=1) == REMIND
+    assert heard == [(0, "income"), (8, "age"), (30, "income")]
 
 
 def test_a_slice_that_is_still_on_is_named_when_the_whole_is_over() -> None:
