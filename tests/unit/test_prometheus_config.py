@@ -106,3 +106,31 @@ def test_alertmanager_takes_its_configuration(tmp_path: Path) -> None:
     file = tmp_path / "alertmanager.yml"
     file.write_text(alertmanager_yaml("http://127.0.0.1:7002/v1/alerts", tmp_path / "token"))
     checked("amtool", "check-config", str(file))
+
+
+def test_a_cluster_s_alertmanager_is_told_what_the_embedded_one_is(tmp_path: Path) -> None:
+    ours = yaml.safe_load(alertmanager_yaml("http://a/v1/alerts", tmp_path / "token"))
+    components = CHECKOUT / "manifests" / "components"
+    plain = yaml.safe_load((components / "prometheus-plain" / "alertmanager.yaml").read_text())
+    assert (plain["route"], plain["inhibit_rules"]) == (ours["route"], ours["inhibit_rules"])
+    operators = yaml.safe_load(
+        (components / "prometheus-operator" / "alertmanager.yaml").read_text()
+    )["spec"]
+    keys = {
+        "groupBy": "group_by",
+        "groupWait": "group_wait",
+        "groupInterval": "group_interval",
+        "repeatInterval": "repeat_interval",
+        "receiver": "receiver",
+    }
+    route = {keys[name]: value for name, value in operators["route"].items() if name in keys}
+    assert route == ours["route"]
+    rules = [
+        {
+            "source_matchers": [f'{one["name"]}="{one["value"]}"' for one in rule["sourceMatch"]],
+            "target_matchers": [f'{one["name"]}="{one["value"]}"' for one in rule["targetMatch"]],
+            "equal": rule["equal"],
+        }
+        for rule in operators["inhibitRules"]
+    ]
+    assert rules == ours["inhibit_rules"]
