@@ -19,7 +19,8 @@ _GRAVE = frozenset({"page", "critical"})
 _FAULTS = frozenset({"fix_data", "fix_labels", "check_labels"})
 _GIVEN_UP = f"{TriggerState.REFUSED}, max_failures:"
 REMIND = timedelta(days=1)
-"""After which a fault that is still there is told again."""
+"""After which a fault that is still there is told again, and a rule that rings stands for no other
+alarm any more: its end is lost where Alertmanager was taken away meanwhile."""
 ECHO = "HeliotropeAlarmActive"
 """Rings for an alarm of the controller's own, which was told already."""
 GRAVITY = {
@@ -73,6 +74,8 @@ class _Fall:
     """Empty for the whole model."""
     own: bool
     """Whether it is the controller's, whose word on the end holds."""
+    at: datetime
+    """When it was raised."""
     told: str
     """The name of the alarm that people heard of; empty where they heard of none."""
 
@@ -82,7 +85,8 @@ class _Fall:
 
     def says_as_much(self, other: "_Fall") -> bool:
         """Whether somebody who knows of this one learns nothing from the other."""
-        return self.covers(other) and GRAVITY[self.name] >= GRAVITY[other.name]
+        heard = self.own or other.at - self.at < REMIND
+        return heard and self.covers(other) and GRAVITY[self.name] >= GRAVITY[other.name]
 
 
 class News:
@@ -128,7 +132,8 @@ class News:
         place = str(labels.get("slice", "")) if isinstance(labels, dict) else ""
         own = _word(decision, "source") == AlarmSource.CONTROLLER
         before = self._falls.pop(key, None)
-        fall = _Fall(_word(decision, "name"), place, own, before.told if before else "")
+        told = before.told if before else ""
+        fall = _Fall(_word(decision, "name"), place, own, decision.at, told)
         known = fall.told or any(one.says_as_much(fall) for one in self._falls.values())
         self._falls[key] = fall
         if known:

@@ -168,6 +168,20 @@ def test_a_fault_is_told_once_a_day_and_another_one_at_once() -> None:
     assert heard == [(0, "income"), (8, "age"), (30, "income")]
 
 
+@pytest.mark.parametrize(
+    ("first", "hours", "heard"),
+    [(BELOW, 23, False), (BELOW, 24, True), (FLOOR, 24, False)],
+)
+def test_a_rule_whose_end_was_lost_hushes_nothing(first: str, hours: int, heard: bool) -> None:
+    news = News()
+    later = alarm(FALL).model_copy(update={"at": NOW + timedelta(hours=hours)})
+    told = [
+        news.hear(seal(one, number, "0" * 64)) for number, one in enumerate([alarm(first), later])
+    ]
+    assert told[0] is not None
+    assert (told[1] is not None) is heard
+
+
 def test_a_slice_that_is_still_on_is_named_when_the_whole_is_over() -> None:
     news = News()
     happens = [alarm(FALL), alarm(FALL, place="grade = C"), over(FALL)]
