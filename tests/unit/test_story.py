@@ -1,5 +1,6 @@
 """The story: its loans, what is read out of the log, how it is told, and its page."""
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from html.parser import HTMLParser
@@ -364,6 +365,21 @@ def test_the_page_shows_every_decision_escaped_and_asks_nobody() -> None:
     assert "<b>fell" not in text
     assert text.count("accuracy &lt;b&gt;fell&lt;/b&gt; &amp; fell") == 2
     assert "4 days in 1.5 minutes" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("hours", [1, 10, 23, 24])
+def test_the_last_day_s_name_stays_within_the_picture(hours: int) -> None:
+    chapter = ChapterRecord(
+        name="economy", title="The economy turns", starts=TURN,
+        ended=TURN + 26 * DAY + timedelta(hours=hours), outcome="over", as_told=True,
+    )  # fmt: skip
+    report = StoryReport(
+        model="m", accepted=0.94, floor=0.88, chapters=(chapter,), windows=(window(TURN, 0.7),),
+        milestones=milestones(TURN, [], []), decisions=(), seconds=90.0,
+    )  # fmt: skip
+    places = [float(x) for x in re.findall(r'class="day" x="([\d.]+)"', render_story(report))]
+    assert len(places) >= 13
+    assert max(places) <= 956
 
 
 def test_a_chapter_of_no_days_leaves_its_trouble_out() -> None:

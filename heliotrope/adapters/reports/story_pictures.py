@@ -20,6 +20,8 @@ _BELOW = _TOP + _PLOT + 26
 """Where the plot and its dates end, and the shares begin."""
 _NAME = 74.0
 """Width that the longest word of a chapter's name, or two short ones, takes."""
+_DAY_NAME = 44.0
+"""Width of `Mar 28`."""
 _LOWEST = 0.5
 _MARKS = {
     DecisionKind.ALARM: "alarm",
@@ -115,7 +117,8 @@ def _axis(report: StoryReport) -> list[str]:
 def _days(scale: _Scale) -> list[str]:
     parts, at = [], scale.start
     step = timedelta(days=max(1, round((scale.end - scale.start) / timedelta(days=12))))
-    while at < scale.end:
+    # A name that would pass the picture's edge is left out.
+    while at < scale.end and scale.x(at) + _DAY_NAME <= WIDTH:
         parts.append(
             f'<text class="day" x="{scale.x(at):.1f}" y="{_TOP + _PLOT + 16}">{at:%b %d}</text>'
         )
