@@ -138,14 +138,11 @@ def _require_out(out: Path | None) -> None:
 
 def _write(report: "BacktestReport", out: Path) -> None:
     from heliotrope.adapters.reports.backtest import backtest_html, backtest_markdown
+    from heliotrope.adapters.whole_file import write_whole
     from heliotrope.errors import UsageError
 
     page = backtest_html(report) if out.suffix.lower() == ".html" else backtest_markdown(report)
-    part = out.with_name(f".{out.name}.part")
     try:
-        part.write_text(page, encoding="utf-8")
-        part.replace(out)
+        write_whole(out, page)
     except OSError as error:
         raise UsageError(f"--out must be writable. Got {error.strerror or error}.") from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from heliotrope.domain.document import Document
+from heliotrope.domain.metrics import Answers
 from heliotrope.domain.outcomes import Floats, FloatVector, Outcomes
 from heliotrope.spec import ModelSpec
 from heliotrope.vocabulary import Task
-
-Places = npt.NDArray[np.integer[Any]]
 
 SCALES = 8.0
 """A regression's error counts in full from so many times its accepted mean on."""
@@ -64,23 +63,14 @@ def row_losses(kind: LossKind, rows: Outcomes, scale: float = 1.0) -> FloatVecto
     return _losses(kind, rows.label, scores, rows.prediction, scale)
 
 
-def holdout_loss(
-    kind: LossKind, labels: FloatVector, scores: Floats, called: Places
-) -> HoldoutLoss | None:
-    """The losses of a holdout's rows, added up; None without a row, or where one has no loss.
-
-    Args:
-        kind: which.
-        labels: [rows] class positions, or values for regression.
-        scores: [rows], or [rows, classes] for three classes or more.
-        called: [rows] class positions; nothing is read for regression.
-    """
-    if len(labels) == 0:
+def holdout_loss(kind: LossKind, answers: Answers) -> HoldoutLoss | None:
+    """The losses of a holdout's rows, added up; None without a row, or where one has no loss."""
+    if answers.rows == 0:
         return None
-    scale = 1.0
+    labels, scale = np.asarray(answers.labels, np.float64), 1.0
     if kind is LossKind.SCALED:
-        scale = SCALES * float(np.abs(scores - labels).mean()) or 1.0
-    losses = _losses(kind, labels, scores, called, scale)
+        scale = SCALES * float(np.abs(answers.scores - labels).mean()) or 1.0
+    losses = _losses(kind, labels, answers.scores, answers.decisions, scale)
     if not np.isfinite(losses).all():
         return None
     return HoldoutLoss(
@@ -90,7 +80,11 @@ def holdout_loss(
 
 
 def _losses(
-    kind: LossKind, labels: FloatVector, scores: Floats, called: Places, scale: float
+    kind: LossKind,
+    labels: FloatVector,
+    scores: Floats,
+    called: npt.NDArray[np.integer[Any]],
+    scale: float,
 ) -> FloatVector:
     if kind is LossKind.ERROR:
         return np.asarray(called != labels, np.float64)

@@ -71,12 +71,7 @@ def evaluate(
         "classes": tuple(spec.classes),
         "threshold": spec.threshold if spec.task is Task.BINARY else None,
         "resamples": judged.resamples,
-        "watched": holdout_loss(
-            loss_kind(spec),
-            np.asarray(answers.labels, np.float64),
-            answers.scores,
-            answers.decisions,
-        ),
+        "watched": holdout_loss(loss_kind(spec), answers),
         "event_from": _moment(holdout.times, 0),
         "event_to": _moment(holdout.times, -1),
     }

@@ -3,7 +3,7 @@
 from heliotrope.telemetry import collector_metrics as collector
 from heliotrope.telemetry import predictor_metrics as predictor
 from heliotrope.telemetry.metric import Metric
-from heliotrope.telemetry.promql import more_than_few, rate, rise, selector, series
+from heliotrope.telemetry.promql import rate, rise, selector, series
 from heliotrope.telemetry.recording import ERROR_RATIO, LATENCY_P99, REQUEST_RATE
 from heliotrope.telemetry.rules import AlertRule, Severity, counted
 
@@ -15,8 +15,7 @@ SPOOL_SHARE = 0.5
 """Share of the spool's disk budget that wakes somebody while there is still time."""
 SPOOL_AGE_SECONDS = 300
 FEW = 0.01
-"""Rows of labels that cannot be used, beside those that can: so many are always among them."""
-LABEL_ROWS = 'kind="labels"'
+"""Rows of labels that cannot be used, beside those that came: so many are always among them."""
 
 _VERSIONED = "{{ $labels.model }} version {{ $labels.version }} ({{ $labels.role }})"
 _TOO_MANY, _FAILED, _DAMAGED = 'code="429"', 'outcome="failed"', 'reason="damaged"'
@@ -27,6 +26,20 @@ _VERSION = "model, version, role"
 def _where_it_runs(metric: Metric) -> str:
     """A predictor's own series, one a process: each has a disk of its own."""
     return f"max by (model, instance) ({selector(metric)})"
+
+
+def more_than_few(metric: Metric, by: str, on: str = "") -> str:
+    """By how much a counter of labels that cannot be used rose, where it is more than a few.
+
+    Where none came beside them, a single one counts.
+
+    Args:
+        metric: the counter.
+        by: labels of the result.
+        on: labels by which they are compared with those that came; none compares all with all.
+    """
+    came = rise(collector.ROWS, on, 'kind="labels"')
+    return f"{rise(metric, by)} > 0\nunless on ({on}) {rise(metric, on)} <= {FEW:g} * {came}"
 
 
 PREDICTIONS_STOPPED = AlertRule(
@@ -139,7 +152,7 @@ UPKEEP_FAILING = AlertRule(
 )
 LABELS_REFUSED = AlertRule(
     "HeliotropeLabelsRefused",
-    more_than_few(collector.REFUSED_LABELS, "reason", rise(collector.ROWS, "", LABEL_ROWS), FEW),
+    more_than_few(collector.REFUSED_LABELS, "reason"),
     Severity.TICKET,
     counted("label row was", "label rows were") + " refused in 10 minutes: {{ $labels.reason }}.",
     "The sender got the reason of each row. Others of the same upload were taken.",

@@ -5,10 +5,9 @@ label delay are what keeps it from flapping.
 """
 
 from heliotrope.telemetry import controller_metrics as known
-from heliotrope.telemetry.alerts_data import FEW, LABEL_ROWS
-from heliotrope.telemetry.collector_metrics import ROWS
+from heliotrope.telemetry.alerts_data import more_than_few
 from heliotrope.telemetry.metric import Metric
-from heliotrope.telemetry.promql import more_than_few, rise, series
+from heliotrope.telemetry.promql import series
 from heliotrope.telemetry.recording import CHAMPION
 from heliotrope.telemetry.rules import AlertRule, Severity, counted
 
@@ -156,9 +155,7 @@ LABEL_DELAY_GROWN = AlertRule(
 )
 LABELS_UNUSABLE = AlertRule(
     "HeliotropeLabelsUnusable",
-    more_than_few(
-        known.TRUTH_UNUSABLE_LABELS, "model", rise(ROWS, "model", LABEL_ROWS), FEW, "model"
-    ),
+    more_than_few(known.TRUTH_UNUSABLE_LABELS, "model", "model"),
     Severity.TICKET,
     counted("label", "labels") + " of {{ $labels.model }} could not be used in 10 minutes.",
     "Labels of an unknown class, not finite, or from before their prediction: they count nowhere. "

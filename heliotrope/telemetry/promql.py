@@ -40,21 +40,6 @@ def rise(metric: Metric, by: str, where: str = "", window: str = "10m") -> str:
     )
 
 
-def more_than_few(metric: Metric, by: str, of: str, share: float, on: str = "") -> str:
-    """By how much a counter rose, where that is more than a share of another rise.
-
-    Where there was none of the other, a single one counts.
-
-    Args:
-        metric: the counter.
-        by: labels of the result.
-        of: the other rise, by the labels of `on`.
-        share: from 0 to 1.
-        on: labels by which both are compared; none compares all with all.
-    """
-    return f"{rise(metric, by)} > 0\nunless on ({on}) {rise(metric, on)} <= {share:g} * {of}"
-
-
 def quantile(metric: Metric, share: float, by: str, where: str = "", window: str = "5m") -> str:
     """A quantile of a histogram over a window."""
     buckets = f"{metric.name}_bucket" + (f"{{{where}}}" if where else "")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from heliotrope.adapters.embedded.whole_file import write_whole
 from heliotrope.adapters.scratch import PREFIX, scratch_folder
+from heliotrope.adapters.whole_file import write_whole
 
 HOLDER = """
 import sys

@@ -18,6 +18,7 @@ from heliotrope.domain.accuracy import (
     tolerated,
 )
 from heliotrope.domain.accuracy_state import WHOLE, AccuracyState, advanced, by_version
+from heliotrope.domain.metrics import Answers
 from heliotrope.domain.outcomes import Outcomes
 from heliotrope.domain.row_loss import LossKind, holdout_loss, row_losses
 from heliotrope.domain.sequential.design import ErrorBase
@@ -146,10 +147,13 @@ def test_of_a_flood_an_even_part_is_judged() -> None:
 
 
 def holdout(kind: LossKind, rows: Outcomes, metric: str, value: float) -> AcceptedLevel:
-    scores = rows.score if rows.scores is None else rows.scores
+    if kind is LossKind.SCALED:
+        answers = Answers.regression(rows.label, rows.score)
+    else:
+        answers = Answers.binary(rows.label, rows.score, decisions=rows.prediction)
     return AcceptedLevel(
         metric=metric, value=value, low=value, high=value, rows=len(rows), version="1",
-        accepted_at=T0, watched=holdout_loss(kind, rows.label, scores, rows.prediction),
+        accepted_at=T0, watched=holdout_loss(kind, answers),
     )  # fmt: skip
 
 
@@ -249,13 +253,13 @@ def test_a_level_of_few_rows_is_watched_without_charts() -> None:
 
 @pytest.mark.parametrize("score", [[], [np.nan, 0.5]])
 def test_a_holdout_without_a_loss_of_each_row_says_none(score: list[float]) -> None:
-    found = np.array(score)
-    assert holdout_loss(LossKind.BRIER, found * 0, found, np.zeros(len(score), np.int32)) is None
+    answers = Answers.binary(np.zeros(len(score)), score)
+    assert holdout_loss(LossKind.BRIER, answers) is None
 
 
 def test_a_holdout_adds_up_what_its_rows_cost() -> None:
-    label, score = np.array([1.0, 3.0, 50.0]), np.array([2.0, 1.0, 2.0])
-    found = holdout_loss(LossKind.SCALED, label, score, np.empty(0, np.int32))
+    answers = Answers.regression([1.0, 3.0, 50.0], [2.0, 1.0, 2.0])
+    found = holdout_loss(LossKind.SCALED, answers)
     assert found is not None
     assert found.kind is LossKind.SCALED
     scale = 8 * 51 / 3

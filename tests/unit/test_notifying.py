@@ -15,7 +15,7 @@ from heliotrope.adapters.notify import AppriseMessenger
 from heliotrope.adapters.sql_state import SqlStateStore
 from heliotrope.domain.accuracy import AlarmKind
 from heliotrope.domain.decisions import DecisionEntry, DecisionKind, seal
-from heliotrope.domain.notices import ECHO, GRAVITY, REMIND, Mood, News
+from heliotrope.domain.notices import ECHO, GRAVITY, REMIND, Mood, News, Notice
 from heliotrope.errors import UnavailableError, UsageError
 from heliotrope.service.notifying import NotifyDuty, Patience
 from heliotrope.settings import Settings
@@ -53,7 +53,7 @@ def entry(kind: DecisionKind, **more: Any) -> DecisionEntry:
 def test_people_hear_of_what_needs_them(
     kind: DecisionKind, evidence: dict[str, Any], title: str | None
 ) -> None:
-    told = News().hear(seal(entry(kind, **evidence), 1, "0" * 64))
+    (told,) = hear(entry(kind, **evidence))
     assert (told and told.title) == title
     assert told is None or "0.58" in told.text
 
@@ -67,7 +67,7 @@ def test_people_hear_of_what_needs_them(
 )
 def test_people_hear_when_retraining_is_given_up(reason: str, told: bool) -> None:
     said = entry(DecisionKind.TRIGGER).model_copy(update={"reason": reason})
-    assert (News().hear(seal(said, 1, "0" * 64)) is not None) == told
+    assert (hear(said) != [None]) == told
 
 
 FLOOR, FALL = "accuracy_floor", "accuracy_fall"
@@ -84,6 +84,12 @@ def alarm(name: str, status: str = "firing", place: str = "") -> DecisionEntry:
 
 def over(name: str, place: str = "") -> DecisionEntry:
     return alarm(name, "resolved", place)
+
+
+def hear(*happens: DecisionEntry) -> list[Notice | None]:
+    """What one who follows the log from its first entry is told of each."""
+    news = News()
+    return [news.hear(seal(one, number, "0" * 64)) for number, one in enumerate(happens, 1)]
 
 
 @pytest.mark.parametrize(
@@ -130,8 +136,7 @@ def over(name: str, place: str = "") -> DecisionEntry:
 def test_one_fall_is_told_once_though_it_raises_several_alarms(
     happens: list[DecisionEntry], heard: list[str]
 ) -> None:
-    news = News()
-    told = [news.hear(seal(one, number, "0" * 64)) for number, one in enumerate(happens, 1)]
+    told = hear(*happens)
     assert [one.title for one in told if one] == [f"{title} (loans)" for title in heard]
 
 
@@ -151,20 +156,22 @@ def test_one_fall_is_told_once_though_it_raises_several_alarms(
     ],
 )
 def test_good_news_is_no_warning(kind: DecisionKind, evidence: dict[str, Any], mood: Mood) -> None:
-    told = News().hear(seal(entry(kind, **evidence), 1, "0" * 64))
+    (told,) = hear(entry(kind, **evidence))
     assert told is not None
     assert told.mood is mood
 
 
 def test_a_fault_is_told_once_a_day_and_another_one_at_once() -> None:
-    news, heard = News(), []
     found = [(0, "income"), (7, "income"), (8, "age"), (14, "income"), (30, "income"), (31, "age")]
-    for number, (hours, column) in enumerate(found, 1):
-        fault = entry(DecisionKind.DIAGNOSIS, remedy="fix_data", subject=column)
-        fault = fault.model_copy(update={"at": NOW + timedelta(hours=hours)})
-        if news.hear(seal(fault, number, "0" * 64)):
-            heard.append((hours, column))
+    faults = [
+        entry(DecisionKind.DIAGNOSIS, remedy="fix_data", subject=column).model_copy(
+            update={"at": NOW + timedelta(hours=hours)}
+        )
+        for hours, column in found
+    ]
+    told = hear(*faults)
     assert timedelta(days=1) == REMIND
+    heard = [one for one, notice in zip(found, told, strict=True) if notice]
     assert heard == [(0, "income"), (8, "age"), (30, "income")]
 
 
@@ -173,19 +180,14 @@ def test_a_fault_is_told_once_a_day_and_another_one_at_once() -> None:
     [(BELOW, 23, False), (BELOW, 24, True), (FLOOR, 24, False)],
 )
 def test_a_rule_whose_end_was_lost_hushes_nothing(first: str, hours: int, heard: bool) -> None:
-    news = News()
     later = alarm(FALL).model_copy(update={"at": NOW + timedelta(hours=hours)})
-    told = [
-        news.hear(seal(one, number, "0" * 64)) for number, one in enumerate([alarm(first), later])
-    ]
+    told = hear(alarm(first), later)
     assert told[0] is not None
     assert (told[1] is not None) is heard
 
 
 def test_a_slice_that_is_still_on_is_named_when_the_whole_is_over() -> None:
-    news = News()
-    happens = [alarm(FALL), alarm(FALL, place="grade = C"), over(FALL)]
-    told = [news.hear(seal(one, number, "0" * 64)) for number, one in enumerate(happens, 1)]
+    told = hear(alarm(FALL), alarm(FALL, place="grade = C"), over(FALL))
     assert told[-1] is not None
     assert told[-1].text.endswith(f"\nStill on: {FALL} in grade = C.")
 

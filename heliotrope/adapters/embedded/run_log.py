@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from heliotrope.adapters.whole_file import write_whole
 from heliotrope.domain.run_events import RunEvent, RunOutcome
 from heliotrope.errors import HeliotropeError
 
@@ -113,13 +114,10 @@ class FileRunLog:
                 raise self._full()
 
     def _write_outcome(self, outcome: RunOutcome) -> bool:
-        scratch = self.folder / f"{OUTCOME}.{os.getpid()}"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            scratch.write_text(outcome.to_json())
-            scratch.replace(self.folder / OUTCOME)
+            write_whole(self.folder / OUTCOME, outcome.to_json())
         except OSError as error:
-            scratch.unlink(missing_ok=True)
             if error.errno not in _FULL:
                 raise
             return False

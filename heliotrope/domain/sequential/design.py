@@ -135,9 +135,7 @@ def _design(errors: float, rows: int, rise: float, length: float) -> ErrorDesign
         for part, share in ((1.0, 0.5), (LARGE, 0.9))
     )
     plausible = np.array([_within(p) for p in base.plausible()])
-    # Where it may as well rise by itself a chart alarms soon, however high it is.
-    rises = bool(plausible.max() >= scores[0].balance)
-    heights = None if rises else _heights(scores, plausible, 1 / length)
+    heights = _heights(scores, plausible, 1 / length)
     if heights is None:
         return None
     return ErrorDesign(
@@ -155,10 +153,12 @@ def _alarms(charts: Charts, rates: Floats) -> float:
 
 
 def _heights(scores: tuple[Scores, ...], rates: Floats, asked: float) -> tuple[int, ...] | None:
-    """The lowest, along a line on which both charts alone would alarm equally often."""
-    alone = [_height(score, rates, asked) for score in scores]
-    if max(alone) >= _HIGHEST:
+    """The lowest, along a line on which both charts alone would alarm equally often; None where
+    they would be too high."""
+    if rates.max() >= scores[0].balance:
+        # Where it may as well rise by itself a chart alarms soon, however high it is.
         return None
+    alone = [_height(score, rates, asked) for score in scores]
 
     def lifted(by: float) -> tuple[int, ...]:
         return tuple(

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from heliotrope.adapters.embedded.supervisor import envoy
 from heliotrope.adapters.embedded.supervisor.envoy import Backend, Split
 from heliotrope.adapters.embedded.supervisor.http import ask
-from heliotrope.adapters.embedded.whole_file import write_whole
+from heliotrope.adapters.whole_file import write_whole
 
 logger = logging.getLogger("heliotrope.up")
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Collection
 from pathlib import Path
 
-from heliotrope.adapters.embedded.whole_file import write_whole
+from heliotrope.adapters.whole_file import write_whole
 
 logger = logging.getLogger("heliotrope.up")
 

@@ -17,7 +17,7 @@ from heliotrope.adapters.embedded.supervisor.ports import Ports, can_listen
 from heliotrope.adapters.embedded.supervisor.process import Child, ChildSpec
 from heliotrope.adapters.embedded.supervisor.proven import Proven
 from heliotrope.adapters.embedded.supervisor.split import split_now
-from heliotrope.adapters.embedded.whole_file import write_whole
+from heliotrope.adapters.whole_file import write_whole
 from heliotrope.domain.serving_plan import ObservedRevision, ObservedServing, ServingPlan
 from heliotrope.errors import UnavailableError
 from heliotrope.telemetry.predictor_metrics import PREDICTOR_INFO

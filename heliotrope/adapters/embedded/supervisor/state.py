@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from heliotrope.adapters.embedded.supervisor.proc_stat import GONE, PROC, stat_fields
-from heliotrope.adapters.embedded.whole_file import write_whole
+from heliotrope.adapters.whole_file import write_whole
 from heliotrope.domain.document import Document
 
 FOLDER = "platform"

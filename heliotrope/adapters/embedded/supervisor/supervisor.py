@@ -28,8 +28,8 @@ from heliotrope.adapters.embedded.supervisor.state import (
     start_ticks,
     write_state,
 )
-from heliotrope.adapters.embedded.whole_file import write_whole
 from heliotrope.adapters.prometheus_config import targets_file
+from heliotrope.adapters.whole_file import write_whole
 from heliotrope.settings import Settings
 from heliotrope.vocabulary import ENV_PLATFORM
 
