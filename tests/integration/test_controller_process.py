@@ -36,7 +36,8 @@ monitoring: {window: 1d, floor: 0.6}
 TOKEN = "a-token-for-the-controller"
 AUTH = {"authorization": f"Bearer {TOKEN}"}
 STAMP = pa.timestamp("us", "UTC")
-TODAY = datetime.now(UTC).replace(microsecond=0)
+# Noon, since rows a second apart are to lie within one day.
+TODAY = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
 WAIT = 120
 COMMAND = "from heliotrope.cli import main; main()"
 
